@@ -1,0 +1,232 @@
+"""Every seam of the stack, with its contract.
+
+From the wire up::
+
+    IDatagramTransport   sends and receives batches of (address, datagram)
+    IBatchCipher         seals and opens a batch       (IPacketCipher: the one-datagram form)
+    IErasureCode         parity from data shards, and data shards back
+    IARQ                 bytes above, datagrams below; told the time, never asks for it
+    ICongestionControl   how much may be in flight
+    ICompressor          a byte stream to a smaller one, and back
+
+Above KCP it is plain Twisted: a session is an ``ITransport``, smux is an ``IProtocol`` on it, and
+each of its streams is an ``IStreamTransport``, so that any protocol can sit there.
+
+Units, everywhere: lengths in bytes, times in milliseconds as ints unless a name says seconds (what
+Twisted's clocks use), windows in segments.  ``now`` is an int of milliseconds from any fixed
+origin that never goes back.  A *datagram* is a bytes-like object; a *batch* is
+:class:`kcpstack.batch.Batch`.
+"""
+
+from zope.interface import Attribute, Interface
+
+from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
+from twisted.plugin import IPlugin
+
+__all__ = [
+    "IARQ",
+    "IBatchCipher",
+    "ICipherFactory",
+    "ICompressor",
+    "ICongestionControl",
+    "IDatagramReceiver",
+    "IDatagramTransport",
+    "IErasureCode",
+    "IPacketCipher",
+    "ISessionTransport",
+    "IStreamTransport",
+]
+
+
+# ------------------------------------------------------------------ below KCP
+
+
+class IDatagramTransport(Interface):
+    """A way to send and receive datagrams, in batches.  The bottom of the stack."""
+
+    def startListening(receiver):
+        """Begin to deliver to ``receiver`` (IDatagramReceiver).  Raises what opening can raise,
+        e.g. ``twisted.internet.error.CannotListenError``."""
+
+    def send(batch, address):
+        """Send the datagrams of ``batch``, in order, to ``address`` (None where the transport has
+        one fixed peer).  The buffer is the caller's again on return.
+
+        Never raises for a condition of the network: what cannot be sent now is kept up to a bound
+        or dropped and counted (OutErrs), as any network may."""
+
+    def getHost():
+        """The local address, as an IAddress."""
+
+    def stopListening():
+        """Close.  Returns a Deferred that fires when nothing more will be delivered."""
+
+
+class IDatagramReceiver(Interface):
+    """What a datagram transport delivers to."""
+
+    def datagramsReceived(batch):
+        """Datagrams have arrived, with ``batch.addresses`` filled in.  The batch and its buffer
+        are the transport's again on return; until then the receiver may change both."""
+
+    def connectionRefused():
+        """The network said that nobody listens at our fixed peer (ICMP).  A hint: it can be
+        forged, and the peer may come back."""
+
+
+class IPacketCipher(Interface):
+    """One datagram sealed or opened at a time: all that a cipher of your own must provide.
+
+    Whatever is not an IBatchCipher is adapted to one, at the price of a Python call a datagram.
+    """
+
+    overhead = Attribute("How many bytes longer a sealed datagram is: an int, always the same.")
+
+    def seal(datagram):
+        """Return the sealed form (bytes) of a datagram (a read-only memoryview, yours until you
+        return).  len(result) is len(datagram) + overhead."""
+
+    def open(datagram):
+        """Return the datagram (bytes) inside a sealed one (a read-only memoryview, yours until
+        you return), or None where it is not one of ours: forged, damaged or sealed with another
+        key.  Must not raise, whatever the bytes."""
+
+
+class IBatchCipher(Interface):
+    """A whole batch sealed or opened in place."""
+
+    overhead = Attribute("Bytes that sealing puts in front of (or around) each datagram: an int.")
+
+    def sealBatch(batch):
+        """Seal every datagram of an outbound batch.  Each has at least ``overhead`` bytes of room
+        in front of its start; afterwards starts[i] is lower by ``overhead`` (ends[i] may move as
+        well, within the datagram's slot, as long as the length grows by exactly ``overhead``).
+        Bytes between datagrams may be overwritten."""
+
+    def openBatch(batch):
+        """Open every datagram of an inbound batch and take out those that are not ours (from
+        ``addresses`` as well, where it is not None), keeping the order of the others.  ``buffer``
+        may be replaced.  Returns how many were taken out.  Never raises, whatever the bytes."""
+
+
+class ICipherFactory(IPlugin):
+    """Makes ciphers of one name.  A provider of this in any ``twisted.plugins`` module is found
+    by its name, and that name works in ``--crypt``."""
+
+    name = Attribute("The name for ``--crypt``: str, lower case.")
+
+    def build(key, randomBytes):
+        """Return an IPacketCipher or IBatchCipher.
+
+        ``key`` is 32 bytes (what kcptun derives from ``--key``: use what you need of it) and
+        ``randomBytes(n)`` returns n random bytes fit for nonces.  Called once for each UDP port."""
+
+
+class IErasureCode(Interface):
+    """An (n, d) erasure code over byte strings: any ``dataShards`` of n shards give all back."""
+
+    dataShards = Attribute("d, how many data shards make a group: an int from 1.")
+    parityShards = Attribute("p, how many parity shards are made of them: an int from 1.")
+
+    def encode(shards):
+        """Return the p parity shards (list of bytes, each as long as the longest data shard) of d
+        data shards (list of bytes; shorter ones count as padded with zero bytes)."""
+
+    def reconstruct(shards):
+        """Return ``{index: bytes}`` with every missing data shard.
+
+        ``shards`` is a dict {index in the group: bytes}; 0 to d-1 are data, d to d+p-1 parity, and
+        shorter ones count as padded with zero bytes.  Raises ValueError where fewer than d are
+        there or an index is out of range."""
+
+
+class ICongestionControl(Interface):
+    """How many segments may be in flight.  One object a session; the ARQ tells it what happens.
+
+    ``now`` is in milliseconds; ``inFlight`` counts segments sent and not yet acknowledged."""
+
+    window = Attribute("Segments that may be in flight now: an int from 1.")
+
+    def acknowledged(segments, inFlight, now):
+        """``segments`` more have been acknowledged."""
+
+    def skipped(segments, inFlight, now):
+        """``segments`` were found lost because later ones were acknowledged."""
+
+    def timedOut(segments, inFlight, now):
+        """``segments`` were found lost because their timer ran out."""
+
+
+class IARQ(Interface):
+    """Reliable bytes over unreliable datagrams: a pure state machine.
+
+    It has no clock, does no I/O and calls nothing but its congestion control.  Whoever drives it
+    keeps this order: after any call of ``datagramsReceived``, ``write`` or ``read``, and when
+    ``nextTimeout`` comes due, call ``flush`` until it returns False; then ask ``nextTimeout``.
+
+    Work per call is bounded by what crosses in that call, never by the window."""
+
+    unsent = Attribute("Bytes written and not yet sent for the first time: an int.")
+    unacknowledged = Attribute("Segments sent and not yet acknowledged: an int.")
+    unread = Attribute("Segments received in order and not yet read: an int.")
+
+    def write(data):
+        """Queue bytes to be sent.  Never refuses: look at ``unsent`` before.  The data (bytes) is
+        kept without a copy."""
+
+    def datagramsReceived(batch, now, recovered=False):
+        """Take in datagrams.  With ``recovered`` they were rebuilt by FEC, of unknown age: their
+        window and their timing are not believed.  Bad ones are counted (KCPInErrors)."""
+
+    def read():
+        """Return the bytes received in order and not yet read, as a list of bytes; empty where
+        there are none."""
+
+    def flush(now, batch):
+        """Append to ``batch`` (outbound) datagrams that should leave now, a bounded number.
+        Returns True where there is more to append."""
+
+    def nextTimeout():
+        """When ``flush`` must be called even if nothing happens, as a ``now``; None where nothing
+        is waiting."""
+
+
+# ------------------------------------------------------------------ above KCP
+
+
+class ICompressor(Interface):
+    """A compressed form of one connection's byte stream, both directions.  One per session."""
+
+    def compress(data):
+        """Return the compressed bytes of ``data`` (bytes), complete: the peer can restore all of
+        it without waiting for more."""
+
+    def decompress(data):
+        """Return the bytes restored from what arrived (bytes, cut anywhere); possibly none yet.
+        Raises ValueError where the stream is damaged: it is then of no more use.  What is kept
+        for later is bounded."""
+
+
+class ISessionTransport(ITransport, IConsumer, IPushProducer):
+    """A KCP session: one reliable byte stream in each direction, for any IProtocol.
+
+    KCP has no close on the wire.  ``loseConnection`` waits until all that was written has been
+    acknowledged, for a bounded time, and then forgets the session; the peer is not told.
+    ``pauseProducing`` closes our receive window as unread data fills it."""
+
+    def abortConnection():
+        """Forget the session at once; what was not acknowledged may be lost."""
+
+
+class IStreamTransport(ITransport, IConsumer, IPushProducer):
+    """One stream of a multiplexed session.  Half-close as Twisted's TCP has it: a protocol that
+    provides IHalfCloseableProtocol hears ``readConnectionLost`` when the peer has ended its
+    direction; any other is closed then."""
+
+    streamID = Attribute("The stream's number on the wire: an int.")
+
+    def loseWriteConnection():
+        """End our direction once all that was written has gone out; go on receiving."""
+
+    def abortConnection():
+        """Close both directions at once; drop what was not yet handed to the session."""
