@@ -13,7 +13,8 @@ Iterating gives memoryviews, so plain code stays plain.
 
 from __future__ import annotations
 
-from typing import Any, Iterator, List, Optional
+from collections.abc import Iterator
+from typing import Any
 
 __all__ = ["Batch", "outboundBatch", "inboundBatch"]
 
@@ -38,9 +39,9 @@ class Batch:
 
     def __init__(self, stride: int = 0, headroom: int = 0) -> None:
         self.buffer: Any = bytearray()
-        self.starts: List[int] = []
-        self.ends: List[int] = []
-        self.addresses: Optional[List[Any]] = None
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+        self.addresses: list[Any] | None = None
         self.stride = stride
         self.headroom = headroom
         self._slots = 0
@@ -99,7 +100,7 @@ def outboundBatch(size: int, headroom: int) -> Batch:
     return Batch(-(-size // SLOT_ALIGNMENT) * SLOT_ALIGNMENT, headroom)
 
 
-def inboundBatch(datagrams: Any, addresses: Optional[List[Any]] = None) -> Batch:
+def inboundBatch(datagrams: Any, addresses: list[Any] | None = None) -> Batch:
     """A batch around arrived datagrams (an iterable of bytes-like), copied into one buffer."""
     batch = Batch()
     position = 0

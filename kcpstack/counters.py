@@ -7,8 +7,6 @@ kcp-go's names and column order; ``OWN`` are additions.
 
 from __future__ import annotations
 
-from typing import Dict
-
 __all__ = ["Counters", "SNMP", "OWN"]
 
 SNMP = {
@@ -63,6 +61,6 @@ class Counters:
         for name in self.__slots__:
             setattr(self, name, 0)
 
-    def asDict(self) -> Dict[str, int]:
+    def asDict(self) -> dict[str, int]:
         """All counters by name, in table order."""
         return {name: getattr(self, name) for name in self.__slots__}

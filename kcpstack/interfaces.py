@@ -12,16 +12,15 @@ From the wire up::
 Above KCP it is plain Twisted: a session is an ``ITransport``, smux is an ``IProtocol`` on it, and
 each of its streams is an ``IStreamTransport``, so that any protocol can sit there.
 
-Units, everywhere: lengths in bytes, times in milliseconds as ints unless a name says seconds (what
-Twisted's clocks use), windows in segments.  ``now`` is an int of milliseconds from any fixed
-origin that never goes back.  A *datagram* is a bytes-like object; a *batch* is
+Units, everywhere: lengths in bytes, times in milliseconds (floats) unless a name says seconds (what
+Twisted's clocks use), windows in segments.  ``now`` is milliseconds from any fixed origin and never
+goes back.  A *datagram* is a bytes-like object; a *batch* is
 :class:`kcpstack.batch.Batch`.
 """
 
-from zope.interface import Attribute, Interface
-
 from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
 from twisted.plugin import IPlugin
+from zope.interface import Attribute, Interface
 
 __all__ = [
     "IARQ",

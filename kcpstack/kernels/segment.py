@@ -1,0 +1,45 @@
+"""KCP segments on the wire: 24 bytes of header, little endian, then the data.
+
+::
+
+    conv u32 | cmd u8 | frg u8 | wnd u16 | ts u32 | sn u32 | una u32 | len u32 | data
+
+Source: docs/wire.rst, "KCP".  Several segments may share one datagram.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+__all__ = ["ASK", "ACK", "HEADER", "MASK", "OVERHEAD", "PUSH", "TELL", "nearest", "peekConversation"]
+
+HEADER = struct.Struct("<IBBHIIII")  # conv, cmd, frg, wnd, ts, sn, una, len
+OVERHEAD = HEADER.size
+MASK = 0xFFFFFFFF  # sn, una and ts are counted modulo 2**32 on the wire
+
+PUSH = 81  # data
+ACK = 82  # acknowledges the push with this sn; ts is that push's own
+ASK = 83  # what is your window?
+TELL = 84  # my window is wnd
+
+
+def nearest(wire: int, reference: int) -> int:
+    """The number with the low 32 bits ``wire`` that lies nearest to ``reference``.
+
+    Inside, sequence numbers never wrap: this widens what arrives.  May be negative."""
+    distance = (wire - reference) & MASK
+    if distance >= 0x80000000:
+        distance -= 0x100000000
+    return reference + distance
+
+
+def peekConversation(buffer: Any, start: int, end: int) -> tuple[int, int, int] | None:
+    """(conv, cmd, sn) of the first segment of the KCP datagram at ``buffer[start:end]``, or None
+    where these bytes cannot be one."""
+    if end - start < OVERHEAD:
+        return None
+    conv, cmd, _frg, _wnd, _ts, sn, _una, length = HEADER.unpack_from(buffer, start)
+    if not PUSH <= cmd <= TELL or length > end - start - OVERHEAD:
+        return None
+    return conv, cmd, sn

@@ -1,0 +1,101 @@
+"""The fan-out: one UDP port, many peers.  The first branch point of the stack.
+
+Sits between crypt and FEC on a server.  Opened datagrams go to the session of the address they
+came from; a datagram that begins a conversation makes a new one:
+
+- an address not seen before opens a session with a push near the start of a conversation.  (Go's
+  server takes any packet.  A session made from the middle of a conversation, say after a restart of the
+  server, could never deliver a byte, but would acknowledge what it cannot use.)
+- a known address that shows another conv with sn 0 has started over: its old session ends.
+
+The bytes of the first datagram of each run from one address are looked at, no others: that a peer starts
+over is seen at its next run, since it repeats what is not acknowledged.
+
+Source: docs/wire.rst, "KCP".
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional
+
+from twisted.internet.error import ConnectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kcpstack.batch import Batch
+from kcpstack.counters import Counters
+from kcpstack.kernels.segment import PUSH
+
+__all__ = ["Fanout"]
+
+# What tells of a datagram (buffer, start, end): (conv, cmd, sn) of its first segment, or None.
+Peek = Callable[[Any, int, int], "tuple[int, int, int] | None"]
+
+
+class Fanout:
+    """Hands batches to members, one for each address.
+
+    ``accept(address, conv)`` makes a member for a new conversation: an object with the method
+    ``datagramsReceived(batch)`` (the batch is the fan-out's again on return),
+    ``connectionLost(reason)``, and the attribute ``conv``.  ``peek`` looks into a datagram."""
+
+    def __init__(self, accept: Callable[[Any, int], Any], peek: Peek, counters: Counters) -> None:
+        self._accept = accept
+        self._peek = peek
+        self._counters = counters
+        self._members: dict[Any, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def members(self) -> list[Any]:
+        """The members of now, in the order they came."""
+        return list(self._members.values())
+
+    def forget(self, address: Any, member: Any) -> None:
+        """``member`` is over.  Its address may open a new conversation."""
+        if self._members.get(address) is member:
+            del self._members[address]
+
+    def datagramsReceived(self, batch: Batch) -> None:
+        """Opened datagrams, with ``batch.addresses`` filled in."""
+        addresses = batch.addresses
+        if not addresses:
+            return
+        first = addresses[0]
+        if addresses.count(first) == len(addresses):
+            self._deliver(first, batch)
+            return
+        runs: dict[Any, Batch] = {}
+        for address, start, end in zip(addresses, batch.starts, batch.ends):
+            run = runs.get(address)
+            if run is None:
+                run = runs[address] = Batch()
+                run.buffer = batch.buffer
+            run.starts.append(start)
+            run.ends.append(end)
+        for address, run in runs.items():
+            self._deliver(address, run)
+
+    def _deliver(self, address: Any, batch: Batch) -> None:
+        member = self._members.get(address)
+        seen = self._peek(batch.buffer, batch.starts[0], batch.ends[0])
+        if seen is not None and (member is None or seen[0] != member.conv):
+            conv, cmd, sn = seen
+            if member is not None and cmd == PUSH and sn == 0:
+                _log.info("{address} has started over: its session {conv} ends", address=address, conv=member.conv)
+                member.connectionLost(Failure(ConnectionDone("the peer has started over")))
+                self.forget(address, member)
+                member = None
+            if member is None and cmd == PUSH and sn < FIRST_SN_MAX and len(self._members) < MEMBERS_MAX:
+                member = self._members[address] = self._accept(address, conv)
+        if member is None:
+            self._counters.InErrs += len(batch)
+            return
+        member.datagramsReceived(batch)
+
+
+FIRST_SN_MAX = 1024  # segments; more than any sender has out before its first ack (it knows of a window of 32)
+MEMBERS_MAX = 100_000  # sessions; at some 10 KB each, what a small server can bear
+
+_log = Logger()

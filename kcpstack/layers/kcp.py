@@ -1,0 +1,226 @@
+"""The KCP layer: an ARQ driven by real time, as an ITransport for the protocol above.
+
+The ARQ (kcpstack/kernels/arq.py) is a pure state machine; this layer is its driver.  It asks the
+schedule for the time, flushes after everything that happens, keeps the one timeout the ARQ asks
+for, and turns windows into Twisted's producers and consumers:
+
+- ``write`` queues; what is written in one turn of the reactor leaves together at its end;
+- a registered producer is paused while more than HIGH_WATER bytes wait to be sent for the first time;
+- ``pauseProducing`` leaves arrived bytes in the ARQ, whose window then closes the peer's hand.
+
+It knows neither the protocol above nor what is below: ``send`` takes outbound batches.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from kcpstack.batch import Batch
+from kcpstack.interfaces import IARQ, ISessionTransport
+from kcpstack.schedule import Schedule
+
+__all__ = ["KCPSession"]
+
+
+@implementer(ISessionTransport)
+class KCPSession:
+    """One session, from its first datagram to ``connectionLost`` of the protocol above.
+
+    ``batch`` is the outbound batch to fill, shared by all sessions of a port and empty between
+    calls; ``send(batch)`` sends what was put in it.  ``finished(session)`` is called once, when the
+    session is over and may be forgotten.  ``local`` and ``remote`` are IAddress."""
+
+    disconnecting = False
+
+    def __init__(
+        self,
+        arq: IARQ,
+        schedule: Schedule,
+        batch: Batch,
+        send: Callable[[Batch], None],
+        finished: Callable[[KCPSession], None],
+        local: Any = None,
+        remote: Any = None,
+    ) -> None:
+        self.arq = arq
+        self.heard = False  # has anything come from the peer?
+        self.connected = False
+        self._schedule = schedule
+        self._batch = batch
+        self._send = send
+        self._finished = finished
+        self._local = local
+        self._remote = remote
+        self._protocol: Any = None
+        self._producer: Any = None
+        self._producerPaused = False
+        self._streaming = True
+        self._paused = False
+        self._busy = False  # a flush follows at the end of the call we are in
+        self._lingerUntil: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<KCP session {self.arq.conv} with {self._remote}>"
+
+    def start(self, protocol: Any) -> None:
+        """Make ``protocol`` (IProtocol) the one above."""
+        self._protocol = protocol
+        self.connected = True
+        protocol.makeConnection(self)
+
+    # ------------------------------------------------------------ from below
+
+    def datagramsReceived(self, arrived: Batch, recovered: Batch | None = None) -> None:
+        """KCP datagrams of this session: those that arrived, and those that FEC rebuilt."""
+        if not self.connected:
+            return
+        self.heard = True
+        now = self._schedule.now()
+        self.arq.datagramsReceived(arrived, now)
+        if recovered:
+            self.arq.datagramsReceived(recovered, now, recovered=True)
+        self.due(now)
+
+    def due(self, now: float) -> None:
+        """Deliver and send what there is.  The schedule calls this too, when the turn in which we
+        wrote is over, or a timeout has come."""
+        self._busy = True
+        try:
+            self._deliver()
+        finally:
+            self._busy = False
+            if self.connected:
+                self._flush(now)
+
+    def _deliver(self) -> None:
+        while not self._paused and self.connected and self.arq.unread:
+            chunks = self.arq.read()
+            if chunks:
+                self._protocol.dataReceived(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+
+    def _flush(self, now: float) -> None:
+        """Send all that may leave, let the producer refill, and set the timeout."""
+        self._busy = True
+        try:
+            more = True
+            while more and self.connected:
+                more = self.arq.flush(now, self._batch)
+                if self._batch:
+                    try:
+                        self._send(self._batch)
+                    finally:
+                        self._batch.clear()
+                if not more and self._producerPaused and self.arq.unsent <= LOW_WATER:
+                    more = self._resumeProducer()
+        finally:
+            self._busy = False
+        if self.disconnecting:
+            self._lingered(now)
+        if self.connected:
+            self._schedule.at(self, self._nextDue())
+
+    def _nextDue(self) -> float | None:
+        due = self.arq.nextTimeout()
+        if self._lingerUntil is not None and (due is None or self._lingerUntil < due):
+            return self._lingerUntil
+        return due
+
+    # ------------------------------------------------------------ ITransport
+
+    def write(self, data: bytes) -> None:
+        if self.connected and not self.disconnecting:
+            self.arq.write(data)
+            self._written()
+
+    def writeSequence(self, data: Any) -> None:
+        self.write(b"".join(data))
+
+    def getPeer(self) -> Any:
+        return self._remote
+
+    def getHost(self) -> Any:
+        return self._local
+
+    def loseConnection(self) -> None:
+        """Stop once all that was written is acknowledged, or after LINGER."""
+        if self.connected and not self.disconnecting:
+            self.disconnecting = True
+            self._lingerUntil = self._schedule.now() + LINGER
+            self._schedule.soon(self)
+
+    def abortConnection(self) -> None:
+        self.connectionLost(Failure(ConnectionAborted("aborted on our side")))
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Be over, for ``reason``; tell the protocol above and whoever keeps the sessions."""
+        if not self.connected:
+            return
+        self.connected = False
+        self._schedule.forget(self)
+        self._producer = None
+        try:
+            self._protocol.connectionLost(reason)
+        finally:
+            self._finished(self)
+
+    def _lingered(self, now: float) -> None:
+        if not self.arq.unsent and not self.arq.unacknowledged:
+            self.connectionLost(Failure(ConnectionDone()))
+        elif self._lingerUntil is not None and now >= self._lingerUntil:
+            unsure = f"{self.arq.unsent} bytes unsent, {self.arq.unacknowledged} segments unacknowledged"
+            self.connectionLost(Failure(ConnectionLost(f"closed with {unsure}")))
+
+    # ------------------------------------------------------------ flow control
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        if self._producer is not None:
+            raise RuntimeError(f"{self!r} has a producer already: {self._producer!r}")
+        if not self.connected:
+            producer.stopProducing()
+            return
+        self._producer = producer
+        self._streaming = streaming
+        self._producerPaused = False
+        if not streaming:
+            self._producerPaused = True
+            self._schedule.soon(self)
+
+    def unregisterProducer(self) -> None:
+        self._producer = None
+        self._producerPaused = False
+
+    def _written(self) -> None:
+        if self._producer is not None and not self._producerPaused and self.arq.unsent >= HIGH_WATER:
+            self._producerPaused = True
+            if self._streaming:
+                self._producer.pauseProducing()
+        if not self._busy:
+            self._schedule.soon(self)
+
+    def _resumeProducer(self) -> bool:
+        """Ask the producer for more.  True where it wrote some at once."""
+        before = self.arq.unsent
+        self._producerPaused = not self._streaming
+        self._producer.resumeProducing()
+        return self.arq.unsent > before
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        if self._paused:
+            self._paused = False
+            if self.arq.unread:
+                self._schedule.soon(self)
+
+    def stopProducing(self) -> None:
+        self.loseConnection()
+
+
+HIGH_WATER = 128 * 1024  # bytes unsent; two full flushes, so that the window never runs dry in a turn
+LOW_WATER = 64 * 1024
+LINGER = 5000.0  # ms; a peer that acknowledges nothing for so long is not there to be waited for

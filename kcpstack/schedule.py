@@ -1,0 +1,122 @@
+"""One real timer for everything that waits on one UDP port.
+
+A port can have thousands of sessions and most are idle.  Each tells the schedule when it wants to
+be called, or that it does not; a session with nothing in flight is not in here at all.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from typing import Any
+
+__all__ = ["Schedule"]
+
+
+class Schedule:
+    """Calls ``member.due(now)`` when its time has come.  ``now`` and all times are milliseconds of
+    ``clock`` (IReactorTime), as floats.
+
+    Members are told apart by identity.  ``due`` is never called from inside another call of this
+    object's methods, and an exception in it is the reactor's to log, without harm to the others."""
+
+    def __init__(self, clock: Any) -> None:
+        self._clock = clock
+        self._heap: list[tuple[float, int, Any]] = []
+        self._wanted: dict[Any, float] = {}  # member: the one time that counts
+        self._serial = 0  # breaks ties, so that members are never compared
+        self._timer: Any | None = None
+        self._timerAt = 0.0
+        self._soon: dict[Any, None] = {}  # insertion order is calling order
+        self._soonCall: Any | None = None
+
+    def now(self) -> float:
+        """The time in milliseconds."""
+        return float(self._clock.seconds()) * 1000.0
+
+    def at(self, member: Any, when: float | None) -> None:
+        """Call ``member.due`` at ``when`` and forget its former time; None: do not call it."""
+        if when is None:
+            if self._wanted.pop(member, None) is not None:
+                self._dropIfIdle()
+            return
+        if self._wanted.get(member) == when:
+            return
+        self._wanted[member] = when
+        self._serial += 1
+        heapq.heappush(self._heap, (when, self._serial, member))
+        if len(self._heap) > 2 * len(self._wanted) + STALE_ENTRIES:
+            self._compact()
+        self._arm()
+
+    def soon(self, member: Any) -> None:
+        """Call ``member.due`` once this turn of the reactor is over, however often it is asked."""
+        self._soon[member] = None
+        if self._soonCall is None:
+            self._soonCall = self._clock.callLater(0, self._turnOver)
+
+    def forget(self, member: Any) -> None:
+        """Never call ``member`` again."""
+        self._soon.pop(member, None)
+        if self._soonCall is not None and not self._soon:
+            self._soonCall.cancel()
+            self._soonCall = None
+        self.at(member, None)
+
+    def _dropIfIdle(self) -> None:
+        if not self._wanted:
+            self._heap.clear()
+            self._arm()
+
+    def _turnOver(self) -> None:
+        self._soonCall = None
+        members, self._soon = deque(self._soon), {}
+        self._call(members)
+
+    def _expired(self) -> None:
+        self._timer = None
+        now = self.now() + TIMER_SLACK
+        members: deque[Any] = deque()
+        while self._heap and self._heap[0][0] <= now:
+            when, _, member = heapq.heappop(self._heap)
+            if self._wanted.get(member) == when:
+                del self._wanted[member]
+                members.append(member)
+        self._call(members)
+
+    def _call(self, members: deque[Any]) -> None:
+        try:
+            while members:
+                members.popleft().due(self.now())
+        finally:
+            for member in members:  # one of them raised: the others still get their call
+                self.soon(member)
+            self._arm()
+
+    def _arm(self) -> None:
+        """Set the real timer for the first time wanted.  A timer that would fire too early is left
+        alone: it finds nothing and is set again, which is cheaper than moving it each time."""
+        heap = self._heap
+        while heap and self._wanted.get(heap[0][2]) != heap[0][0]:
+            heapq.heappop(heap)
+        if not heap:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            return
+        when = heap[0][0]
+        if self._timer is not None:
+            if self._timerAt <= when:
+                return
+            self._timer.cancel()
+        self._timerAt = when
+        delay = max(0.0, when - self.now()) / 1000.0
+        self._timer = self._clock.callLater(delay, self._expired)
+
+    def _compact(self) -> None:
+        self._heap = [entry for entry in self._heap if self._wanted.get(entry[2]) == entry[0]]
+        heapq.heapify(self._heap)
+
+
+STALE_ENTRIES = 64  # entries; rebuilding the heap below this is not worth the walk
+TIMER_SLACK = 0.01  # ms; rounding of floats must not cost a second wake-up
