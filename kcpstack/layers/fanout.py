@@ -16,7 +16,7 @@ Source: docs/wire.rst, "KCP".
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger

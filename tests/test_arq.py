@@ -1,0 +1,516 @@
+"""The ARQ: every byte once and in order over any network, windows kept, no work without cause."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from zope.interface.verify import verifyObject
+
+from kcpstack.batch import Batch, inboundBatch, outboundBatch
+from kcpstack.counters import Counters
+from kcpstack.interfaces import IARQ, ICongestionControl
+from kcpstack.kernels.arq import ARQ, FLUSH_DATAGRAMS, REMOTE_WINDOW_FIRST, Tuning
+from kcpstack.kernels.congestion import FixedWindow, SlowStart
+from kcpstack.kernels.segment import ACK, ASK, HEADER, OVERHEAD, PUSH, TELL, nearest, peekConversation
+
+CONV = 0xFEDCBA98  # over 2**31, as half of all conversations are
+MTU = 200
+MSS = MTU - OVERHEAD
+
+
+def makeARQ(conv: int = CONV, mtu: int = MTU, congestion=None, **tuning) -> ARQ:
+    return ARQ(conv, mtu, Tuning(**tuning), congestion or FixedWindow(1 << 16), Counters())
+
+
+def flushed(arq: ARQ, now: float) -> list[bytes]:
+    """Everything the ARQ wants to send now."""
+    out: list[bytes] = []
+    more = True
+    while more:
+        batch = outboundBatch(1500, 0)
+        more = arq.flush(now, batch)
+        out.extend(bytes(datagram) for datagram in batch)
+    return out
+
+
+def segmentsOf(datagrams: list[bytes]) -> list[tuple]:
+    """(cmd, wnd, ts, sn, una, data) of every segment."""
+    found = []
+    for datagram in datagrams:
+        position = 0
+        while position < len(datagram):
+            _, cmd, _, wnd, ts, sn, una, length = HEADER.unpack_from(datagram, position)
+            position += OVERHEAD
+            found.append((cmd, wnd, ts, sn, una, datagram[position : position + length]))
+            position += length
+    return found
+
+
+def segment(cmd: int, sn: int = 0, ts: int = 0, una: int = 0, data: bytes = b"", wnd: int = 128) -> bytes:
+    return HEADER.pack(CONV, cmd, 0, wnd, ts, sn, una, len(data)) + data
+
+
+def receive(arq: ARQ, *datagrams: bytes, now: float = 0.0, recovered: bool = False) -> None:
+    arq.datagramsReceived(inboundBatch(datagrams), now, recovered)
+
+
+def test_providesItsInterface():
+    assert verifyObject(IARQ, makeARQ())
+
+
+@pytest.mark.parametrize("congestion", [FixedWindow(10), SlowStart(10)])
+def test_congestionControlsProvideTheirInterface(congestion):
+    assert verifyObject(ICongestionControl, congestion)
+
+
+def test_refusesAnMTUWithoutRoomForData():
+    with pytest.raises(ValueError, match="mtu of 24"):
+        makeARQ(mtu=OVERHEAD)
+
+
+@given(st.integers(0, 1 << 40), st.integers(-(1 << 31) + 1, (1 << 31) - 1))
+def test_nearestUndoesTheWrapOf32Bits(reference, distance):
+    assert nearest((reference + distance) & 0xFFFFFFFF, reference) == reference + distance
+
+
+class TestSending:
+    def test_whatIsWrittenTogetherLeavesTogetherInFullSegments(self):
+        arq = makeARQ()
+        for _ in range(50):
+            arq.write(b"x" * 10)
+        segments = segmentsOf(flushed(arq, 0))
+        assert [len(s[5]) for s in segments] == [MSS, MSS, 500 - 2 * MSS]
+        assert [s[3] for s in segments] == [0, 1, 2]
+
+    def test_knowsOfAWindowOf32BeforeThePeerHasSpoken(self):
+        arq = makeARQ(sendWindow=1000)
+        arq.write(b"x" * MSS * 100)
+        assert len(segmentsOf(flushed(arq, 0))) == REMOTE_WINDOW_FIRST
+
+    def test_oneFlushIsBounded(self):
+        arq = makeARQ(sendWindow=1000)
+        receive(arq, segment(TELL, wnd=1000))
+        arq.write(b"x" * MSS * 500)
+        batch = outboundBatch(1500, 0)
+        assert arq.flush(0, batch) is True
+        assert len(batch) <= FLUSH_DATAGRAMS + 1
+
+    def test_staysWithinThePeersWindow(self):
+        arq = makeARQ(sendWindow=1000)
+        receive(arq, segment(TELL, wnd=5))
+        arq.write(b"x" * MSS * 100)
+        assert len(segmentsOf(flushed(arq, 0))) == 5
+
+    def test_staysWithinTheCongestionWindow(self):
+        arq = makeARQ(congestion=SlowStart(100))
+        arq.write(b"x" * MSS * 30)
+        first = segmentsOf(flushed(arq, 0))
+        assert len(first) == 10
+        receive(arq, segment(ACK, sn=9, ts=first[-1][2], una=10), now=50)
+        assert len(segmentsOf(flushed(arq, 50))) == 20
+
+    def test_everyTransmissionHasANumberOfItsOwn(self):
+        arq = makeARQ()
+        arq.write(b"x" * MSS * 3)
+        numbers = [s[2] for s in segmentsOf(flushed(arq, 0))]
+        numbers += [s[2] for s in segmentsOf(flushed(arq, 10_000))]
+        assert len(numbers) == 6 == len(set(numbers))
+
+    def test_anIdleConversationWantsNoTimer(self):
+        arq = makeARQ()
+        assert arq.nextTimeout() is None
+        arq.write(b"x")
+        (push,) = segmentsOf(flushed(arq, 0))
+        assert arq.nextTimeout() is not None
+        receive(arq, segment(ACK, sn=0, ts=push[2], una=1), now=5)
+        assert flushed(arq, 5) == []
+        assert arq.nextTimeout() is None
+
+
+class TestLoss:
+    def test_aTimeoutSendsAgainAndTheNextWaitsTwiceAsLong(self):
+        arq = makeARQ(backoff=2.0)
+        arq.write(b"x")
+        flushed(arq, 0)
+        assert arq.nextTimeout() == 200
+        assert flushed(arq, 199) == []
+        assert len(flushed(arq, 200)) == 1
+        assert arq.nextTimeout() == 200 + 400
+        assert arq._counters.LostSegs == 1
+
+    def test_withNodelayTheNextWaitsHalfAsLongAgain(self):
+        arq = makeARQ(backoff=1.5)
+        arq.write(b"x")
+        flushed(arq, 0)
+        flushed(arq, 200)
+        assert arq.nextTimeout() == 200 + 300
+
+    def test_overtakenByEnoughAckDatagramsIsLost(self):
+        arq = makeARQ(resend=2)
+        arq.write(b"x" * MSS * 4)
+        pushes = segmentsOf(flushed(arq, 0))
+        arq.write(b"y" * MSS * 2)
+        receive(arq, segment(ACK, sn=1, ts=pushes[1][2]), now=20)
+        assert [s[3] for s in segmentsOf(flushed(arq, 20))] == [4, 5]
+        arq.write(b"z" * MSS)
+        receive(arq, segment(ACK, sn=2, ts=pushes[2][2]), now=21)
+        assert [s[3] for s in segmentsOf(flushed(arq, 21))] == [0, 6]
+        assert arq._counters.FastRetransSegs == 1
+
+    def test_oneAckIsEnoughWhenNothingNewIsSent(self):
+        arq = makeARQ(resend=0)
+        arq.write(b"x" * MSS * 2)
+        pushes = segmentsOf(flushed(arq, 0))
+        receive(arq, segment(ACK, sn=1, ts=pushes[1][2]), now=20)
+        assert [s[3] for s in segmentsOf(flushed(arq, 20))] == [0]
+        assert arq._counters.EarlyRetransSegs == 1
+
+    def test_theSecondSendingIsNotOvertakenByAcksOfOlderOnes(self):
+        arq = makeARQ(resend=1)
+        arq.write(b"x" * MSS * 4)
+        pushes = segmentsOf(flushed(arq, 0))
+        receive(arq, segment(ACK, sn=1, ts=pushes[1][2]), now=20)
+        assert [s[3] for s in segmentsOf(flushed(arq, 20))] == [0]
+        receive(arq, segment(ACK, sn=2, ts=pushes[2][2]), segment(ACK, sn=3, ts=pushes[3][2]), now=21)
+        assert flushed(arq, 21) == []
+
+    def test_whatWasAcknowledgedWhileItWaitedIsNotSentAgain(self):
+        arq = makeARQ()
+        arq.write(b"x" * MSS * 2)
+        pushes = segmentsOf(flushed(arq, 0))
+        batch = outboundBatch(1500, 0)
+        arq._findLost(10_000, early=False)
+        receive(arq, segment(ACK, sn=0, ts=pushes[0][2], una=2), now=10_000)
+        assert arq.flush(10_000, batch) is False
+        assert len(batch) == 0
+
+
+class TestRoundTrip:
+    def test_isExactForASegmentSentTwice(self):
+        arq = makeARQ()
+        arq.write(b"x")
+        flushed(arq, 0)
+        (again,) = segmentsOf(flushed(arq, 500))
+        receive(arq, segment(ACK, sn=0, ts=again[2], una=1), now=530)
+        assert arq.srtt == 30
+
+    def test_takesNoSampleFromAnAckOfAnEarlierSending(self):
+        arq = makeARQ()
+        arq.write(b"x")
+        (first,) = segmentsOf(flushed(arq, 0))
+        flushed(arq, 500)
+        receive(arq, segment(ACK, sn=0, ts=first[2], una=1), now=530)
+        assert arq.srtt is None
+
+    def test_isNotTakenFromRecoveredDatagrams(self):
+        arq = makeARQ()
+        arq.write(b"x")
+        (first,) = segmentsOf(flushed(arq, 0))
+        receive(arq, segment(ACK, sn=0, ts=first[2], una=1, wnd=1), now=30, recovered=True)
+        assert arq.srtt is None
+        arq.write(b"x" * MSS * 10)
+        assert len(segmentsOf(flushed(arq, 30))) == 10
+
+    def test_theFloorAndTheIntervalBoundTheRTO(self):
+        arq = makeARQ(interval=10, minRTO=30)
+        for i in range(50):
+            arq.write(b"x")
+            (push,) = segmentsOf(flushed(arq, i * 100))
+            receive(arq, segment(ACK, sn=i, ts=push[2], una=i + 1), now=i * 100 + 40)
+        assert arq.rto == pytest.approx(50, abs=1)
+
+
+class TestReceiving:
+    def test_deliversInOrder(self):
+        arq = makeARQ()
+        receive(arq, segment(PUSH, sn=1, data=b"b"), segment(PUSH, sn=2, data=b"c"))
+        assert arq.read() == []
+        receive(arq, segment(PUSH, sn=0, data=b"a"))
+        assert b"".join(arq.read()) == b"abc"
+
+    def test_aHoleIsReportedAtOnce(self):
+        arq = makeARQ(interval=50)
+        receive(arq, segment(PUSH, sn=1, ts=7, data=b"b"), now=0)
+        assert [s[:1] + s[2:4] for s in segmentsOf(flushed(arq, 0))] == [(ACK, 7, 1)]
+
+    def test_withoutAHoleAcksWaitForTheInterval(self):
+        arq = makeARQ(interval=50)
+        receive(arq, segment(PUSH, sn=0, ts=7, data=b"a"), now=0)
+        assert flushed(arq, 0) == []
+        assert arq.nextTimeout() == 50
+        assert [s[0] for s in segmentsOf(flushed(arq, 50))] == [ACK]
+        assert arq.nextTimeout() is None
+
+    def test_acksLeaveWithData(self):
+        arq = makeARQ()
+        receive(arq, segment(PUSH, sn=0, data=b"a"))
+        arq.write(b"answer")
+        assert [s[0] for s in segmentsOf(flushed(arq, 0))] == [ACK, PUSH]
+
+    def test_acksBelowUnaAreLeftOutButForTheLast(self):
+        arq = makeARQ()
+        receive(arq, *(segment(PUSH, sn=sn, ts=sn + 100, data=b"a") for sn in range(20)))
+        (ack,) = segmentsOf(flushed(arq, 0))
+        assert (ack[0], ack[2], ack[3], ack[4]) == (ACK, 119, 19, 20)
+
+    def test_aRepeatedPushIsAcknowledgedAgainAndDeliveredOnce(self):
+        arq = makeARQ()
+        receive(arq, segment(PUSH, sn=0, ts=1, data=b"a"))
+        flushed(arq, 100)
+        receive(arq, segment(PUSH, sn=0, ts=2, data=b"a"), now=200)
+        assert [s[2] for s in segmentsOf(flushed(arq, 200))] == [2]
+        assert b"".join(arq.read()) == b"a"
+        assert arq._counters.RepeatSegs == 1
+
+    def test_aPushBeyondTheWindowIsNeitherKeptNorAcknowledged(self):
+        arq = makeARQ(receiveWindow=10)
+        receive(arq, segment(PUSH, sn=10, data=b"a"))
+        assert flushed(arq, 1000) == []
+        assert arq._counters.RecvWindowDrops == 1
+
+    def test_unreadDataClosesTheWindowAndReadingTellsThePeer(self):
+        arq = makeARQ(receiveWindow=4)
+        receive(arq, *(segment(PUSH, sn=sn, data=b"a") for sn in range(4)))
+        assert segmentsOf(flushed(arq, 100))[-1][1] == 0
+        arq.read()
+        (tell,) = segmentsOf(flushed(arq, 100))
+        assert tell[:2] == (TELL, 4)
+
+    def test_asksAClosedWindowEverLessOftenAndOnlyWithDataToSend(self):
+        arq = makeARQ()
+        receive(arq, segment(TELL, wnd=0))
+        assert arq.nextTimeout() is None
+        arq.write(b"x")
+        flushed(arq, 0)
+        assert arq.nextTimeout() == 500
+        assert [s[0] for s in segmentsOf(flushed(arq, 500))] == [ASK]
+        assert arq.nextTimeout() == 500 + 750
+        receive(arq, segment(TELL, wnd=1), now=600)
+        assert [s[0] for s in segmentsOf(flushed(arq, 600))] == [PUSH]
+
+    def test_answersAnAsk(self):
+        arq = makeARQ(receiveWindow=77)
+        receive(arq, segment(ASK))
+        assert [s[:2] for s in segmentsOf(flushed(arq, 0))] == [(TELL, 77)]
+
+
+class TestBadInput:
+    @settings(max_examples=300)
+    @given(st.lists(st.binary(max_size=120), max_size=8), st.booleans())
+    def test_arbitraryBytesAreCountedAndChangeNothing(self, datagrams, recovered):
+        arq = makeARQ()
+        bad = sum(1 for datagram in datagrams if datagram)
+        receive(arq, *datagrams, recovered=recovered)
+        assert arq._counters.KCPInErrors == bad  # no such bytes begin with our conv
+        assert flushed(arq, 0) == [] and arq.read() == []
+
+    @settings(max_examples=300)
+    @given(st.data())
+    def test_mutilatedDatagramsNeverRaiseAndKeepBoundsOfMemory(self, data):
+        arq = makeARQ(receiveWindow=16)
+        arq.write(b"x" * MSS * 5)
+        sent = flushed(arq, 0)
+        valid = [segment(PUSH, sn=i, data=b"d" * i) + segment(ACK, sn=i, ts=i + 1, una=i) for i in range(6)]
+        for _ in range(data.draw(st.integers(1, 12))):
+            datagram = bytearray(data.draw(st.sampled_from(valid + sent)))
+            for _ in range(data.draw(st.integers(1, 3))):
+                datagram[data.draw(st.integers(4, len(datagram) - 1))] = data.draw(st.integers(0, 255))
+            del datagram[data.draw(st.integers(0, len(datagram))) :]
+            receive(arq, bytes(datagram))
+            flushed(arq, 1)
+        assert len(arq._early) + arq.unread <= 2 * 16
+        assert not arq._acks or arq._ackAt is not None
+
+    @given(st.integers(0, 0xFFFFFFFF), st.integers(0, 0xFFFFFFFF))
+    def test_acksOfWhatWasNeverSentAcknowledgeNothing(self, sn, ts):
+        arq = makeARQ()
+        receive(arq, segment(ACK, sn=sn, ts=ts, una=0))
+        assert arq._counters.AcksIgnored == 1
+        arq.write(b"x")
+        receive(arq, segment(TELL, una=sn))
+        assert len(segmentsOf(flushed(arq, 0))) == 1
+
+    def test_anotherConversationIsRefused(self):
+        arq = makeARQ(conv=1)
+        receive(arq, segment(PUSH, data=b"a"))
+        assert arq.read() == [] and arq._counters.KCPInErrors == 1
+
+    def test_aLyingLengthIsRefused(self):
+        arq = makeARQ()
+        receive(arq, HEADER.pack(CONV, PUSH, 0, 1, 0, 0, 0, 50) + b"short")
+        assert arq.read() == [] and arq._counters.KCPInErrors == 1
+
+
+def test_peekTellsTheConversationOfADatagram():
+    datagram = segment(PUSH, sn=3, data=b"abc")
+    assert peekConversation(b"..." + datagram, 3, 3 + len(datagram)) == (CONV, PUSH, 3)
+    assert peekConversation(datagram, 0, len(datagram) - 1) is None
+    assert peekConversation(segment(85), 0, OVERHEAD) is None
+
+
+class Pair:
+    """Two ARQs and the datagrams between them, on a clock of our own."""
+
+    def __init__(self, left: ARQ, right: ARQ) -> None:
+        self.ends = (left, right)
+        self.now = 0.0
+        self.flying: list[list[bytes]] = [[], []]  # towards each end
+        self.written = [b"", b""]
+        self.got = [bytearray(), bytearray()]
+
+    def write(self, end: int, data: bytes) -> None:
+        self.ends[end].write(data)
+        self.written[end] += data
+
+    def turn(self, end: int) -> None:
+        self.flying[1 - end].extend(flushed(self.ends[end], self.now))
+
+    def read(self, end: int) -> None:
+        self.got[end] += b"".join(self.ends[end].read())
+
+    def wake(self) -> None:
+        """Go on to the next timeout of either end."""
+        times = [t for t in (end.nextTimeout() for end in self.ends) if t is not None]
+        if times:
+            self.now = max(self.now, min(times))
+        for end in (0, 1):
+            self.turn(end)
+
+    def check(self) -> None:
+        for end in (0, 1):
+            assert self.written[1 - end].startswith(bytes(self.got[end]))
+
+    def settle(self) -> None:
+        """Let a perfect network finish the job."""
+        for _ in range(10_000):
+            for end in (0, 1):
+                datagrams, self.flying[end] = self.flying[end], []
+                if datagrams:
+                    receive(self.ends[end], *datagrams, now=self.now)
+                self.read(end)
+                self.turn(end)
+            if not any(self.flying):
+                if all(end.nextTimeout() is None for end in self.ends):
+                    break
+                self.wake()
+        assert [bytes(got) for got in self.got] == self.written[::-1]
+        assert all(end.unacknowledged == 0 and end.unsent == 0 for end in self.ends)
+
+
+class AnyNetwork(RuleBasedStateMachine):
+    """Two ends over a channel that loses, reorders, doubles and cuts as hypothesis likes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        tuning = {"receiveWindow": 12, "sendWindow": 20, "resend": 2, "interval": 20.0}
+        self.pair = Pair(makeARQ(**tuning), makeARQ(congestion=SlowStart(20), **tuning))
+
+    ends = st.integers(0, 1)
+
+    @rule(end=ends, size=st.integers(1, 2000), fill=st.integers(0, 255))
+    def write(self, end, size, fill):
+        self.pair.write(end, bytes((fill + i) & 255 for i in range(size)))
+
+    @rule(end=ends)
+    def flush(self, end):
+        self.pair.turn(end)
+
+    @rule(end=ends)
+    def read(self, end):
+        self.pair.read(end)
+
+    @rule(delay=st.integers(1, 400))
+    def passTime(self, delay):
+        self.pair.now += delay
+
+    @rule()
+    def wake(self):
+        self.pair.wake()
+
+    @rule(end=ends, data=st.data())
+    @precondition(lambda self: any(self.pair.flying))
+    def network(self, end, data):
+        flying = self.pair.flying[end]
+        if not flying:
+            return
+        index = data.draw(st.integers(0, len(flying) - 1))
+        fate = data.draw(st.sampled_from(["deliver", "deliver", "deliver", "all", "lose", "double", "recover"]))
+        if fate == "all":
+            datagrams, flying[:] = list(flying), []
+            receive(self.pair.ends[end], *datagrams, now=self.pair.now)
+            return
+        datagram = flying[index] if fate == "double" else flying.pop(index)
+        if fate != "lose":
+            receive(self.pair.ends[end], datagram, now=self.pair.now, recovered=fate == "recover")
+
+    @invariant()
+    def bytesInOrderOnce(self):
+        self.pair.check()
+
+    @invariant()
+    def windowsRespected(self):
+        for arq in self.pair.ends:
+            assert arq.unread <= 12 and len(arq._early) <= 12
+            assert arq._nxt - arq._una <= 20
+            assert sum(len(flight) for flight in arq._flights) <= 20 * 70
+
+    def teardown(self):
+        self.pair.settle()
+
+
+AnyNetwork.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestAnyNetwork = AnyNetwork.TestCase
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_aMegabyteEachWayOverABadNetwork(seed):
+    rng = random.Random(seed)
+    tunings = [
+        {"interval": 10.0, "resend": 2, "minRTO": 30.0, "backoff": 1.5},
+        {"interval": 40.0, "resend": 2},
+        {"interval": 50.0, "resend": 0},
+    ]
+    tuning = tunings[seed % 3]
+    pair = Pair(makeARQ(mtu=1350, **tuning), makeARQ(mtu=1350, **tuning))
+    for end in (0, 1):
+        pair.write(end, rng.randbytes(1_000_000))
+        pair.turn(end)
+    while any(len(pair.got[end]) < 1_000_000 for end in (0, 1)):
+        assert pair.now < 600_000, f"stuck: replay with seed {seed}"
+        pair.now += 5
+        for end in (0, 1):
+            datagrams, pair.flying[end] = pair.flying[end], []
+            kept = [d for d in datagrams for _ in range(rng.choices((0, 1, 2), (10, 88, 2))[0])]
+            if rng.random() < 0.2:
+                rng.shuffle(kept)
+            receive(pair.ends[end], *kept, now=pair.now)
+            pair.read(end)
+        pair.check()
+        for end in (0, 1):
+            pair.turn(end)
+    pair.settle()
+
+
+def test_numbersWrapWithoutASeam():
+    pair = Pair(makeARQ(), makeARQ())
+    for arq in pair.ends:
+        arq._number = (1 << 32) - 3
+        arq._una = arq._nxt = arq._remoteUna = arq._rcvNxt = (1 << 32) - 2
+    pair.write(0, b"x" * MSS * 20)
+    pair.write(1, b"y" * MSS * 20)
+    pair.settle()
+
+
+def test_theBatchKeepsItsBufferBetweenFlushes():
+    arq = makeARQ(mtu=1000)
+    batch: Batch = outboundBatch(1350, 28)
+    arq.write(b"x" * 5000)
+    arq.flush(0, batch)
+    buffer = batch.buffer
+    batch.clear()
+    arq.flush(10_000, batch)
+    assert batch.buffer is buffer and len(batch) == 6
