@@ -20,7 +20,8 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import random
-from typing import Any, Deque, Dict, List, NamedTuple, Optional, Tuple
+from collections import deque
+from typing import Any, NamedTuple
 
 __all__ = ["Decision", "Faults", "Impairment", "InFlight", "Tally"]
 
@@ -76,7 +77,7 @@ class Tally:
     reordered: int = 0
     duplicated: int = 0
 
-    def asDict(self) -> Dict[str, int]:
+    def asDict(self) -> dict[str, int]:
         return dataclasses.asdict(self)
 
 
@@ -101,7 +102,7 @@ class Impairment:
         seed: Any,
         direction: str,
         faults: Faults = Faults(),
-        trace: Optional[Deque[Decision]] = None,
+        trace: deque[Decision] | None = None,
     ) -> None:
         self.direction = direction
         self.faults = faults
@@ -123,7 +124,7 @@ class Impairment:
         its time.  Raises TypeError for an unknown name and ValueError for a bad value."""
         self.faults = dataclasses.replace(self.faults, **changes)
 
-    def offer(self, datagram: bytes, now: float) -> List[Tuple[float, bytes]]:
+    def offer(self, datagram: bytes, now: float) -> list[tuple[float, bytes]]:
         """Return when (ms, ``now`` or later) and in what form the datagram arrives: a list of none,
         one or two.  ``now`` never goes back."""
         faults, tally = self.faults, self.tally
@@ -137,7 +138,7 @@ class Impairment:
         corrupted, where, change = self._corrupt() < faults.corrupt, self._corrupt(), self._corrupt()
 
         departure, verdict = self._leaveBottleneck(faults, len(datagram), now)
-        arrivals: List[Tuple[float, bytes]] = []
+        arrivals: list[tuple[float, bytes]] = []
         if not verdict and lost:
             tally.lost += 1
             verdict = "lost"
@@ -166,7 +167,7 @@ class Impairment:
             self._inBurst = draw < faults.loss / (faults.burst * (1 - faults.loss))
         return self._inBurst
 
-    def _leaveBottleneck(self, faults: Faults, length: int, now: float) -> Tuple[float, str]:
+    def _leaveBottleneck(self, faults: Faults, length: int, now: float) -> tuple[float, str]:
         """When the datagram's last byte has left the bottleneck, and why it never will ("": it will)."""
         if faults.cut:
             self.tally.cut += 1
@@ -217,14 +218,14 @@ class InFlight:
     """Things under way, taken out in the order in which they are due, and of equals in that of ``add``."""
 
     def __init__(self) -> None:
-        self._heap: List[Tuple[float, int, Any]] = []
+        self._heap: list[tuple[float, int, Any]] = []
         self._serial = 0
 
     def __len__(self) -> int:
         return len(self._heap)
 
     @property
-    def nextDue(self) -> Optional[float]:
+    def nextDue(self) -> float | None:
         """When the first is due (ms); None where nothing is under way."""
         return self._heap[0][0] if self._heap else None
 
@@ -232,7 +233,7 @@ class InFlight:
         heapq.heappush(self._heap, (due, self._serial, thing))
         self._serial += 1
 
-    def take(self, now: float, limit: int) -> List[Any]:
+    def take(self, now: float, limit: int) -> list[Any]:
         """Take out what is due by ``now``, at most ``limit`` things."""
         heap, taken = self._heap, []
         while heap and heap[0][0] <= now and len(taken) < limit:

@@ -21,7 +21,7 @@ Faults are set for all directions with ``network.configure(loss=0.1)`` or for on
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, NamedTuple
 
 from twisted.internet import defer
 from twisted.internet.address import IPv4Address
@@ -36,7 +36,7 @@ from kcpstack.testing.impairment import Decision, Faults, Impairment, InFlight
 
 __all__ = ["Address", "SimulatedNetwork", "SimulatedTransport", "advanceUntil"]
 
-Address = Tuple[str, int]  # (host, port), as a socket gives it
+Address = tuple[str, int]  # (host, port), as a socket gives it
 
 
 class SimulatedNetwork:
@@ -50,20 +50,20 @@ class SimulatedNetwork:
     def __init__(self, clock: Clock, seed: Any, **faults: Any) -> None:
         self.clock = clock
         self.seed = seed
-        self.trace: Deque[Decision] = deque(maxlen=TRACE_LENGTH)
+        self.trace: deque[Decision] = deque(maxlen=TRACE_LENGTH)
         self.undeliverable = 0
         self.refuses = False
         self._faults = faults
-        self._transports: List[SimulatedTransport] = []
-        self._listening: Dict[Address, SimulatedTransport] = {}
-        self._directions: Dict[Tuple[int, int], Impairment] = {}
+        self._transports: list[SimulatedTransport] = []
+        self._listening: dict[Address, SimulatedTransport] = {}
+        self._directions: dict[tuple[int, int], Impairment] = {}
         Faults(**faults)  # complain now rather than at the first datagram
 
     def transport(
         self,
-        address: Optional[Address] = None,
-        peer: Optional[Address] = None,
-        counters: Optional[Counters] = None,
+        address: Address | None = None,
+        peer: Address | None = None,
+        counters: Counters | None = None,
     ) -> SimulatedTransport:
         """Make a transport at ``address`` (None: a fresh one), connected to ``peer`` if given: then
         it takes nothing from others.  Transports are numbered in the order in which they are made,
@@ -99,7 +99,7 @@ class SimulatedNetwork:
         self.direction(one, other).configure(cut=False)
         self.direction(other, one).configure(cut=False)
 
-    def tallies(self) -> Dict[str, Dict[str, int]]:
+    def tallies(self) -> dict[str, dict[str, int]]:
         """What was done so far, by direction (``"0->1"``: from transport 0 to transport 1)."""
         return {impairment.direction: impairment.tally.asDict() for impairment in self._directions.values()}
 
@@ -156,7 +156,7 @@ class SimulatedTransport:
         network: SimulatedNetwork,
         number: int,
         address: Address,
-        peer: Optional[Address],
+        peer: Address | None,
         counters: Counters,
     ) -> None:
         self.number = number
@@ -165,9 +165,9 @@ class SimulatedTransport:
         self._clock = network.clock
         self._peer = peer
         self.counters = counters
-        self._receiver: Optional[IDatagramReceiver] = None
+        self._receiver: IDatagramReceiver | None = None
         self._inFlight = InFlight()
-        self._wakeUp: Optional[Any] = None
+        self._wakeUp: Any | None = None
 
     def rebind(self, address: Address) -> None:
         """Look like another address to everybody from now on, as if a NAT in front had forgotten its mapping.
@@ -241,7 +241,7 @@ class SimulatedTransport:
         finally:
             self._arm()
 
-    def _deliver(self, parcels: List[Parcel]) -> None:
+    def _deliver(self, parcels: list[Parcel]) -> None:
         reached = [
             parcel
             for parcel in parcels
@@ -260,8 +260,8 @@ class SimulatedTransport:
 def advanceUntil(clock: Clock, condition: Callable[[], Any], seconds: float) -> bool:
     """Let virtual time pass, from one delayed call to the next, until ``condition()`` is true.
 
-    Every call runs at its own time (one big ``clock.advance`` would show all of them its end).  Returns whether
-    the condition came true; if not, ``seconds`` have passed on the clock."""
+    Every call runs at its own time (one big ``clock.advance`` would show all of them its end).
+    Returns whether the condition came true; if not, ``seconds`` have passed on the clock."""
     end = clock.seconds() + seconds
     while not condition():
         soonest = min((call.getTime() for call in clock.getDelayedCalls()), default=end)
