@@ -1,0 +1,297 @@
+"""The conformance suite of the cipher seam, for any ICipherFactory.
+
+Mix it in and name your factory; pytest needs nothing else, unittest and trial want TestCase too::
+
+    class TestRot(CipherConformance):
+        factory = rot
+
+    class RotTests(CipherConformance, unittest.TestCase):
+        factory = rot
+
+It takes both shapes of cipher and feeds them through the batches of a tunnel.  Every run makes the
+same bytes: there is no chance in it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from zope.interface.verify import verifyObject
+
+from kcpstack.batch import Batch, inboundBatch, outboundBatch
+from kcpstack.ciphers import batchCipher
+from kcpstack.interfaces import IBatchCipher, ICipherFactory, IPacketCipher
+
+__all__ = ["CipherConformance", "openAll", "openOne", "sealAll", "sealOne"]
+
+LONGEST = 1500  # bytes sealed: a whole Ethernet packet, which no option of the tunnel exceeds
+LENGTHS = [1372, 1, 2, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 60, 100, 0, 1000, 1371, 1373, 1372, 1372]
+GARBAGE_LENGTHS = [*range(70), 1372, 1500, 1501, 9000, 65507]  # 65507: the longest UDP payload
+COPIES = 64  # datagrams in a large batch
+
+
+def sealAll(cipher: Any, datagrams: Iterable[bytes], size: int = LONGEST) -> list[bytes]:
+    """Return datagrams sealed as one outbound batch."""
+    batch = outboundBatch(size, batchCipher(cipher).overhead)
+    for datagram in datagrams:
+        batch.append(datagram)
+    batchCipher(cipher).sealBatch(batch)
+    return [bytes(sealed) for sealed in batch]
+
+
+def openAll(cipher: Any, sealed: Iterable[bytes]) -> list[bytes]:
+    """Return the datagrams inside sealed ones, opened as one batch; those refused are missing."""
+    batch = inboundBatch(sealed)
+    batchCipher(cipher).openBatch(batch)
+    return [bytes(datagram) for datagram in batch]
+
+
+def sealOne(cipher: Any, datagram: bytes) -> bytes:
+    """Return one datagram sealed in a batch of its own."""
+    return sealAll(cipher, [datagram])[0]
+
+
+def openOne(cipher: Any, sealed: bytes) -> bytes | None:
+    """Return the datagram inside a sealed one, opened in a batch of its own; None where refused."""
+    opened = openAll(cipher, [sealed])
+    return opened[0] if opened else None
+
+
+class CipherConformance:
+    """What the tunnel relies on, one test for each promise of IPacketCipher and IBatchCipher."""
+
+    factory: Any = None
+    """The ICipherFactory to test."""
+
+    key: bytes = bytes(range(32))
+    """What ``build`` gets as key."""
+
+    authenticates: bool = True
+    """Whether damage and garbage are refused, by a checksum or a tag; False where anything goes."""
+
+    keyed: bool = True
+    """Whether what another key has sealed is refused as well."""
+
+    unprotected: int = 0
+    """How many bytes at the front of a sealed datagram may change without being noticed."""
+
+    # ---------------------------------------------------------------- what is declared
+
+    def test_factoryIsAsDeclared(self) -> None:
+        verifyObject(ICipherFactory, self.factory)
+        name = self.factory.name
+        _check(isinstance(name, str) and name, f"a name is a str and not empty: {name!r}")
+        _check(name == name.lower(), f"a name is lower case: {name!r}")
+
+    def test_cipherIsAsDeclared(self) -> None:
+        cipher = self._build()
+        shapes = [shape for shape in (IBatchCipher, IPacketCipher) if shape.providedBy(cipher)]
+        _check(shapes, f"{cipher!r} provides neither IBatchCipher nor IPacketCipher")
+        for shape in shapes:
+            verifyObject(shape, cipher)
+
+    def test_overheadIsTheSameAlways(self) -> None:
+        cipher = self._build()
+        overhead = cipher.overhead
+        _check(isinstance(overhead, int) and overhead >= 0, f"overhead is an int from 0: {overhead!r}")
+        _check(self._build().overhead == overhead, "overhead differs from one cipher to the next")
+        for datagram in self._datagrams(overhead):
+            sealed = sealOne(cipher, datagram)
+            _check(len(sealed) == len(datagram) + overhead, f"{len(datagram)} bytes became {len(sealed)}")
+        _check(cipher.overhead == overhead, "overhead changed with use")
+
+    # ---------------------------------------------------------------- round trips
+
+    def test_roundTrip(self) -> None:
+        sender, receiver = self._build(1), self._build(2)
+        for datagram in self._datagrams(sender.overhead):
+            opened = openOne(receiver, sealOne(sender, datagram))
+            _check(opened == datagram, f"{len(datagram)} bytes came back as {opened!r}")
+
+    def test_batchOpensOneByOne(self) -> None:
+        sender, receiver = self._build(1), self._build(2)
+        datagrams = self._datagrams(sender.overhead) * 2
+        opened = [openOne(receiver, sealed) for sealed in sealAll(sender, datagrams)]
+        _check(opened == datagrams, "a sealed batch does not open one by one")
+
+    def test_oneByOneOpensAsABatch(self) -> None:
+        sender, receiver = self._build(1), self._build(2)
+        datagrams = self._datagrams(sender.overhead) * 2
+        opened = openAll(receiver, [sealOne(sender, datagram) for datagram in datagrams])
+        _check(opened == datagrams, "what was sealed one by one does not open as a batch")
+
+    def test_largeBatch(self) -> None:
+        sender, receiver = self._build(1), self._build(2)
+        datagrams = [_bytes(3, LONGEST - sender.overhead)] * COPIES
+        _check(openAll(receiver, sealAll(sender, datagrams)) == datagrams, "a large batch is damaged")
+
+    def test_emptyBatch(self) -> None:
+        cipher = batchCipher(self._build())
+        outbound, inbound = outboundBatch(LONGEST, cipher.overhead), inboundBatch([])
+        cipher.sealBatch(outbound)
+        _check(cipher.openBatch(inbound) == 0, "nothing was refused of an empty batch")
+        _check(len(outbound) == len(inbound) == 0, "an empty batch stays empty")
+
+    # ---------------------------------------------------------------- bounds and ownership
+
+    def test_everyDatagramStaysInItsSlot(self) -> None:
+        cipher = batchCipher(self._build())
+        batch = outboundBatch(LONGEST, cipher.overhead)
+        for datagram in self._datagrams(cipher.overhead):
+            batch.append(datagram)
+        starts = list(batch.starts)
+        cipher.sealBatch(batch)
+        _check(batch.starts == [start - cipher.overhead for start in starts], "starts go back by overhead")
+        for i, end in enumerate(batch.ends):
+            _check(end <= (i + 1) * batch.stride, f"datagram {i} left its slot")
+
+    def test_batchCanBeUsedAgain(self) -> None:
+        sender, receiver = batchCipher(self._build(1)), self._build(2)
+        batch = outboundBatch(LONGEST, sender.overhead)
+        for turn in range(3):
+            datagrams = [_bytes(turn, LONGEST - sender.overhead)] * (turn + 1)
+            for datagram in datagrams:
+                batch.append(datagram)
+            sender.sealBatch(batch)
+            opened = openAll(receiver, [bytes(sealed) for sealed in batch])
+            _check(opened == datagrams, "a batch sealed in a buffer used before is damaged")
+            batch.clear()
+
+    def test_orderAndPlaceInTheBufferAreFree(self) -> None:
+        sender, receiver = batchCipher(self._build(1)), self._build(2)
+        datagrams = [_bytes(i, length) for i, length in enumerate((60, 1300, 1, 33, 60))]
+        outbound = _scattered(datagrams, sender.overhead)
+        sender.sealBatch(outbound)
+        sealed = [bytes(one) for one in outbound]
+        _check([openOne(receiver, one) for one in sealed] == datagrams, "scattered datagrams seal wrongly")
+        inbound = _scattered(sealed, 0)
+        batchCipher(receiver).openBatch(inbound)
+        _check([bytes(one) for one in inbound] == datagrams, "scattered datagrams open wrongly")
+
+    def test_laterUseLeavesEarlierBatchesAlone(self) -> None:
+        sender, receiver = batchCipher(self._build(1)), batchCipher(self._build(2))
+        datagrams = self._datagrams(sender.overhead)
+        first = outboundBatch(LONGEST, sender.overhead)
+        for datagram in datagrams:
+            first.append(datagram)
+        sender.sealBatch(first)
+        sealed = [bytes(one) for one in first]
+        opened = inboundBatch(sealed)
+        receiver.openBatch(opened)
+        openAll(receiver, sealAll(sender, [_bytes(9, len(datagram)) for datagram in datagrams]))
+        _check([bytes(one) for one in first] == sealed, "sealing another batch changed this one")
+        _check([bytes(one) for one in opened] == datagrams, "opening another batch changed this one")
+
+    def test_packetShapeKeepsItsContract(self) -> None:
+        sender, receiver = self._build(1), self._build(2)
+        if not IPacketCipher.providedBy(sender):
+            return
+        for datagram in self._datagrams(sender.overhead):
+            sealed = sender.seal(memoryview(datagram))
+            _check(type(sealed) is bytes, f"seal returns bytes, not {type(sealed)}")
+            opened = receiver.open(memoryview(sealed))
+            _check(type(opened) is bytes, f"open returns bytes, not {type(opened)}")
+
+    # ---------------------------------------------------------------- what is not ours
+
+    def test_garbageIsRefused(self) -> None:
+        garbage = [_bytes(length, length) for length in GARBAGE_LENGTHS]
+        self._refusesAll(garbage)
+
+    def test_everyTruncationIsRefused(self) -> None:
+        sealed = sealOne(self._build(1), _bytes(1, 40))
+        self._refusesAll(sealed[:length] for length in range(len(sealed)))
+
+    def test_everyExtensionIsRefused(self) -> None:
+        sealed = sealOne(self._build(1), _bytes(1, 40))
+        self._refusesAll(sealed + _bytes(i, i) for i in range(1, 40))
+        self._refusesAll(sealed + bytes(i) for i in range(1, 40))
+
+    def test_everyFlippedBitIsRefused(self) -> None:
+        sealed = sealOne(self._build(1), _bytes(1, 40))
+        self._refusesAll(_flipped(sealed, bit) for bit in range(8 * self.unprotected, 8 * len(sealed)))
+
+    def test_anotherKeyIsRefused(self) -> None:
+        other = self.factory.build(bytes(byte ^ 0xA5 for byte in self.key), _randomBytes(3))
+        sealed = sealAll(other, self._datagrams(other.overhead))
+        if self.keyed:
+            self._refusesAll(sealed)
+        else:
+            opened = openAll(self._build(), sealed)
+            _check(len(opened) == len(sealed), "a cipher without a key refused another's datagrams")
+
+    def test_refusedOnesLeaveTheOthersInOrder(self) -> None:
+        if not self.authenticates:
+            return
+        sender, receiver = self._build(1), batchCipher(self._build(2))
+        datagrams = [_bytes(i, 100 + i) for i in range(6)]
+        sealed = sealAll(sender, datagrams)
+        bad = [_flipped(one, 8 * len(one) - 1) for one in sealed]
+        batch = inboundBatch(
+            [b"", *sealed[:2], bad[2], b"short", *sealed[2:4], bad[0], *sealed[4:], bad[5]],
+            ["-", "a", "b", "-", "-", "c", "d", "-", "e", "f", "-"],
+        )
+        _check(receiver.openBatch(batch) == 5, "openBatch returns how many were refused")
+        _check([bytes(datagram) for datagram in batch] == datagrams, "the good ones are not in order")
+        _check(batch.addresses == list("abcdef"), f"addresses went astray: {batch.addresses}")
+
+    # ---------------------------------------------------------------- details
+
+    def _build(self, seed: int = 0) -> Any:
+        return self.factory.build(self.key, _randomBytes(seed))
+
+    def _datagrams(self, overhead: int) -> list[bytes]:
+        return [_bytes(length, length) for length in [*LENGTHS, LONGEST - overhead]]
+
+    def _refusesAll(self, bad: Iterable[bytes]) -> None:
+        """All are refused, or at least (where anything goes) none does harm; one by one, too."""
+        cipher = batchCipher(self._build())
+        arrived = list(bad)
+        batch = inboundBatch(arrived, list(range(len(arrived))))
+        refused = cipher.openBatch(batch)
+        _check(refused + len(batch) == len(arrived), f"{refused} refused, {len(batch)} left of {len(arrived)}")
+        left = [(arrived[number], bytes(opened)) for number, opened in zip(batch.addresses, batch)]
+        for sealed, opened in left:
+            _check(not self.authenticates, f"taken for one of ours: {sealed!r}")
+            _check(len(opened) == len(sealed) - cipher.overhead, f"{len(sealed)} bytes became {len(opened)}")
+        for sealed in arrived:
+            opened = openOne(cipher, sealed)
+            _check(opened is None or not self.authenticates, f"taken for one of ours alone: {sealed!r}")
+
+
+def _check(holds: Any, otherwise: str) -> None:
+    """Raise AssertionError unless ``holds``; unlike assert, also under ``python -O``."""
+    if not holds:
+        raise AssertionError(otherwise)
+
+
+def _randomBytes(seed: int) -> Callable[[int], bytes]:
+    return random.Random(f"nonces {seed}").randbytes
+
+
+def _bytes(seed: int, length: int) -> bytes:
+    return random.Random(f"data {seed}").randbytes(length)
+
+
+def _flipped(data: bytes, bit: int) -> bytes:
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def _scattered(datagrams: list[bytes], overhead: int) -> Batch:
+    """A batch whose datagrams lie in its buffer in reverse, at odd places, with gaps between them
+    and nothing to spare after the last.
+    """
+    batch = Batch()
+    position = sum(len(datagram) + overhead + 5 for datagram in datagrams)
+    batch.buffer = bytearray(position)
+    for datagram in datagrams:
+        batch.ends.append(position)
+        position -= len(datagram)
+        batch.starts.append(position)
+        batch.buffer[position : position + len(datagram)] = datagram
+        position -= overhead + 5
+    return batch
