@@ -1,0 +1,143 @@
+"""The command line of ``twistd -n kcptun`` and of ``kcptun``, as Twisted's usage.Options."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+from twisted.python import usage
+
+import kcpstack
+import twisted
+from kcpstack.options.helptext import OVERVIEW, commandHelp
+from kcpstack.options.settings import ClientSettings, ServerSettings, Settings, settingsFrom, shown
+from kcpstack.options.spelling import Spelling, SpellingError, respell
+from kcpstack.options.table import CLIENT, NOT_YET, SERVER, TABLE, optionsOf
+
+__all__ = ["ClientOptions", "Options", "ServerOptions", "spellingsOf"]
+
+_HELP = {
+    "help": Spelling("help", ""),
+    "h": Spelling("help", ""),
+    "version": Spelling("version", ""),
+    "v": Spelling("version", ""),
+}
+
+
+def spellingsOf(role: str) -> dict[str, Spelling]:
+    """Every name of one command's options, without dashes, with those of help and version."""
+    spellings = dict(_HELP)
+    for option in optionsOf(role, TABLE + NOT_YET):
+        spelling = Spelling(option.name, None if option.metavar else "true")
+        spellings.update((name, spelling) for name in (option.name, *option.aliases, option.short) if name)
+    return spellings
+
+
+class _TaughtOptions(usage.Options):
+    """Options in any of Go's spellings, whose help is ours.  Raises UsageError with one line."""
+
+    spellings: dict[str, Spelling] = _HELP
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        arguments = sys.argv[1:] if options is None else options
+        try:
+            respelled = respell(arguments, self.spellings)
+        except SpellingError as error:
+            raise usage.UsageError(str(error)) from None
+        super().parseOptions(respelled)
+
+    def opt_version(self) -> None:
+        """Print the versions of kcpstack and Twisted, and exit."""
+        print(f"kcpstack {kcpstack.__version__} (Twisted {twisted.__version__})")
+        sys.exit(0)
+
+    def getSynopsis(self) -> str:
+        return ""
+
+    def __str__(self) -> str:
+        return self.getUsage()
+
+
+class _RoleOptions(_TaughtOptions):
+    """The options of one command."""
+
+    role: str
+    environ: Mapping[str, str] = os.environ
+    _settings: Settings
+
+    def parseArgs(self, *arguments: str) -> None:
+        if arguments:
+            raise usage.UsageError(f"{shown(arguments[0])}: every option starts with a dash; --help lists them")
+
+    def postOptions(self) -> None:
+        given = {name: text for name, text in self.items() if text is not None}
+        try:
+            self._settings = settingsFrom(self.role, given, self.environ)
+        except ValueError as error:
+            raise usage.UsageError(str(error)) from None
+
+    def getUsage(self, width: int | None = None) -> str:
+        return commandHelp(self.role, optionsOf(self.role), width)
+
+
+def _parameters(role: str) -> list[list[Any]]:
+    """Rows of usage.Options' own kind.  The default is None there: it tells given from not given."""
+    return [[option.name, None, None, option.help] for option in optionsOf(role, TABLE + NOT_YET)]
+
+
+class ClientOptions(_RoleOptions):
+    """``kcptun client``."""
+
+    role = CLIENT
+    spellings = spellingsOf(CLIENT)
+    optParameters = _parameters(CLIENT)
+
+    def settings(self) -> ClientSettings:
+        """What was asked for, checked.  To be called after ``parseOptions``."""
+        return cast(ClientSettings, self._settings)
+
+
+class ServerOptions(_RoleOptions):
+    """``kcptun server``."""
+
+    role = SERVER
+    spellings = spellingsOf(SERVER)
+    optParameters = _parameters(SERVER)
+
+    def settings(self) -> ServerSettings:
+        """What was asked for, checked.  To be called after ``parseOptions``."""
+        return cast(ServerSettings, self._settings)
+
+
+class Options(_TaughtOptions):
+    """``kcptun``: a client or a server.  ``subCommand`` says which, ``settings()`` the rest.
+
+    Under twistd, which would print its own help before an error, a wrong command line ends the
+    process with one line on stderr and exit status 1.  Elsewhere ``parseOptions`` raises UsageError.
+    """
+
+    subCommands: ClassVar[list[list[Any]]] = [
+        [CLIENT, None, ClientOptions, "carry TCP connections to a server"],
+        [SERVER, None, ServerOptions, "carry clients' streams to a target"],
+    ]
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            if self.parent is None:
+                raise
+            sys.exit(" ".join(filter(None, ("kcptun", self.subCommand))) + f": {error}")
+
+    def postOptions(self) -> None:
+        if self.subCommand is None:
+            raise usage.UsageError("say client or server; kcptun --help explains both")
+
+    def settings(self) -> ClientSettings | ServerSettings:
+        """What was asked for, checked.  To be called after ``parseOptions``."""
+        return self.subOptions.settings()
+
+    def getUsage(self, width: int | None = None) -> str:
+        return OVERVIEW

@@ -1,0 +1,227 @@
+"""The one table of options: names, kinds, defaults and help, for both commands.
+
+Names, short forms and defaults are kcptun's; where we differ, ``Option.difference`` says why.
+``MODES`` is the one list of retransmission modes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from kcpstack.ciphers import cipherNames
+from kcpstack.options.values import (
+    Choice,
+    DialAddress,
+    Kind,
+    ListenAddress,
+    NotYet,
+    TargetAddress,
+    Text,
+    WholeNumber,
+    YesOrNo,
+)
+
+__all__ = ["BY_VALUES", "CLIENT", "MODES", "Mode", "NOT_YET", "Option", "SERVER", "SHARDS_MAX", "TABLE", "optionsOf"]
+
+CLIENT = "client"
+SERVER = "server"
+BOTH = (CLIENT, SERVER)
+
+
+class Mode(NamedTuple):
+    """How eagerly KCP sends again; see docs/kcp.rst for what each does."""
+
+    nodelay: int  # 1: lower minimum RTO, slower growth of it
+    interval: int  # milliseconds between flushes
+    resend: int  # later acks that skip a segment before it is sent again; 0 for never
+    nc: int  # 1: no congestion window
+
+
+MODES: dict[str, Mode] = {
+    "normal": Mode(0, 40, 2, 1),
+    "fast": Mode(0, 30, 2, 1),
+    "fast2": Mode(1, 20, 2, 1),
+    "fast3": Mode(1, 10, 2, 1),
+}
+BY_VALUES = ("manual", "default")  # modes that take --nodelay --interval --resend --nc as given
+
+
+def _modeNames() -> Sequence[str]:
+    return (*MODES, *BY_VALUES)
+
+
+class Option(NamedTuple):
+    """One row of the table."""
+
+    name: str
+    kind: Kind
+    default: Any  # the value, or for an address its text; a dict where the commands differ
+    help: str
+    group: str
+    roles: Sequence[str] = BOTH
+    short: str = ""
+    aliases: Sequence[str] = ()
+    metavar: str = "N"  # empty for a switch
+    unit: str = ""
+    environment: str = ""  # the variable that sets it where the command line does not
+    difference: str = ""  # where and why we differ from kcptun
+    jsonKey: str | None = None  # in kcptun's JSON file; None where it is the name
+
+    def defaultFor(self, role: str) -> Any:
+        """The default of one command, as a value."""
+        default = self.default[role] if isinstance(self.default, dict) else self.default
+        return self.kind.parse(default) if isinstance(default, str) else default
+
+
+# Bounds.  The wire's come from protocol.md; the others keep a mistake from being taken for a wish.
+MTU_MIN = 100  # headers take up to 60 bytes (GCM 28, FEC 8, KCP 24): this leaves 40
+MTU_MAX = 1500  # kcp-go's largest packet: a Go peer reads no more
+WINDOW_MAX = 65535  # KCP's window is 16 bits on the wire
+SHARDS_MAX = 256  # shards of a group are points of GF(2^8)
+INTERVAL_MIN, INTERVAL_MAX = 10, 5000  # what Go's peers hold theirs to, in silence
+RESEND_MAX = 65535  # as many as can be in flight
+FRAME_MAX = 65535  # smux's length is 16 bits
+BUFFER_MAX = 2**31 - 1  # smux's windows and setsockopt are ints of 32 bits
+KEEPALIVE_MAX = 29  # smux ends a session that is silent for 30 seconds
+
+ADDRESSES = "Addresses"
+SECRECY = "Secrecy"
+SENDING = "Sending and sending again"
+FEC = "Forward error correction"
+STREAMS = "Streams"
+MESSAGES = "Messages"
+
+TABLE: tuple[Option, ...] = (
+    Option(
+        "localaddr", ListenAddress(), ":12948", "TCP address to listen on for applications",
+        ADDRESSES, (CLIENT,), "l", metavar="HOST:PORT",
+    ),
+    Option(
+        "remoteaddr", DialAddress(), "vps:29900", "UDP address of the server",
+        ADDRESSES, (CLIENT,), "r", metavar="HOST:PORT",
+        difference="a range of ports (host:3000-3010) is refused for now",
+    ),
+    Option(
+        "listen", ListenAddress(), ":29900", "UDP address to listen on for clients",
+        ADDRESSES, (SERVER,), "l", metavar="HOST:PORT",
+        difference="a range of ports is refused for now",
+    ),
+    Option(
+        "target", TargetAddress(), "127.0.0.1:12948", "where streams go: a TCP address or the path of a Unix socket",
+        ADDRESSES, (SERVER,), "t", metavar="HOST:PORT",
+        difference="the path of a Unix socket starts with /, . or unix:",
+    ),
+    Option(
+        "key", Text(), "it's a secrect", "secret shared by both ends; set your own",
+        SECRECY, metavar="TEXT", environment="KCPTUN_KEY",
+        difference="an empty one is refused",
+    ),
+    Option(
+        "crypt", Choice(cipherNames), "aes", "cipher, the same on both ends",
+        SECRECY, metavar="NAME",
+        difference="an unknown name is refused; kcptun takes it as aes without a word",
+    ),
+    Option(
+        "mode", Choice(_modeNames), "fast", "how eagerly to send again; manual (or default) goes by the four below",
+        SENDING, metavar="NAME",
+        difference="an unknown name is refused; kcptun takes it as manual",
+    ),
+    Option(
+        "nodelay", WholeNumber(0, 1), 0, "1 sends again sooner after a timeout; only in mode manual", SENDING,
+    ),
+    Option(
+        "interval", WholeNumber(INTERVAL_MIN, INTERVAL_MAX, "ms"), 50, "time between flushes; only in mode manual",
+        SENDING, unit="ms",
+        difference="a value out of range is refused; kcptun takes the nearest",
+    ),
+    Option(
+        "resend", WholeNumber(0, RESEND_MAX), 0,
+        "send again what this many later acks have skipped, 0 for never; only in mode manual", SENDING, unit="acks",
+    ),
+    Option(
+        "nc", WholeNumber(0, 1), 0, "1 switches the congestion window off; only in mode manual", SENDING,
+    ),
+    Option(
+        "mtu", WholeNumber(MTU_MIN, MTU_MAX, "bytes"), 1350, "largest UDP payload to send", SENDING, unit="bytes",
+    ),
+    Option(
+        "sndwnd", WholeNumber(1, WINDOW_MAX, "packets"), {CLIENT: 128, SERVER: 1024}, "send window",
+        SENDING, unit="packets",
+    ),
+    Option(
+        "rcvwnd", WholeNumber(1, WINDOW_MAX, "packets"), {CLIENT: 512, SERVER: 1024}, "receive window",
+        SENDING, unit="packets",
+    ),
+    Option(
+        "acknodelay", YesOrNo(), False, "send each ack at once rather than at the next flush",
+        SENDING, metavar="",
+    ),
+    Option(
+        "sockbuf", WholeNumber(4096, BUFFER_MAX, "bytes"), 4194304, "buffers of the UDP socket, each direction",
+        SENDING, unit="bytes",
+    ),
+    Option(
+        "datashard", WholeNumber(0, SHARDS_MAX - 1), 10, "data packets in a group; 0 switches FEC off",
+        FEC, aliases=("ds",), unit="packets",
+    ),
+    Option(
+        "parityshard", WholeNumber(0, SHARDS_MAX - 1), 3, "parity packets added to a group; 0 switches FEC off",
+        FEC, aliases=("ps",), unit="packets",
+    ),
+    Option(
+        "nocomp", YesOrNo(), False, "do not compress with snappy", STREAMS, metavar="",
+        difference="our server goes by what the client's first bytes show",
+    ),
+    Option(
+        "smuxver", WholeNumber(1, 2), 2, "version of smux", STREAMS,
+        difference="kcptun's latest releases have 2 as well, Debian's 20210922 has 1 and so needs --smuxver 2 "
+        "there or 1 here; our server goes by the client's first frame",
+    ),
+    Option(
+        "smuxbuf", WholeNumber(FRAME_MAX + 1, BUFFER_MAX, "bytes"), 4194304,
+        "most bytes of a session kept for applications to read", STREAMS, unit="bytes",
+    ),
+    Option(
+        "streambuf", WholeNumber(4096, BUFFER_MAX, "bytes"), 2097152,
+        "most bytes of a stream kept for its application to read (smux 2)", STREAMS, unit="bytes",
+    ),
+    Option(
+        "framesize", WholeNumber(1, FRAME_MAX, "bytes"), 8192, "most payload in one smux frame",
+        STREAMS, unit="bytes",
+        difference="Debian's 20210922 has no such option and sends up to 32768",
+    ),
+    Option(
+        "keepalive", WholeNumber(1, KEEPALIVE_MAX, "seconds"), 10, "time between signs of life on an idle session",
+        STREAMS, unit="seconds",
+    ),
+    Option(
+        "quiet", YesOrNo(), False, "do not log the opening and closing of streams", MESSAGES, metavar="",
+    ),
+)
+
+# kcptun's options that this release does not have; each is refused by name.
+NOT_YET: tuple[Option, ...] = tuple(
+    Option(name, NotYet(), None, "", "", roles, metavar=metavar)
+    for name, roles, metavar in (
+        ("c", BOTH, "FILE"),
+        ("conn", (CLIENT,), "N"),
+        ("autoexpire", (CLIENT,), "N"),
+        ("scavengettl", (CLIENT,), "N"),
+        ("ratelimit", BOTH, "N"),
+        ("dscp", BOTH, "N"),
+        ("closewait", BOTH, "N"),
+        ("QPP", BOTH, ""),
+        ("QPPCount", BOTH, "N"),
+        ("snmplog", BOTH, "FILE"),
+        ("snmpperiod", BOTH, "N"),
+        ("log", BOTH, "FILE"),
+        ("pprof", BOTH, ""),
+        ("tcp", BOTH, ""),
+    )
+)
+
+
+def optionsOf(role: str, table: Sequence[Option] = TABLE) -> list[Option]:
+    """The rows of one command, ``"client"`` or ``"server"``, in table order."""
+    return [option for option in table if role in option.roles]
