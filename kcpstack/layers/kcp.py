@@ -50,7 +50,7 @@ class KCPSession:
         self.heard = False  # has anything come from the peer?
         self.connected = False
         self._schedule = schedule
-        self._batch = batch
+        self.batch = batch
         self._send = send
         self._finished = finished
         self._local = local
@@ -108,12 +108,12 @@ class KCPSession:
         try:
             more = True
             while more and self.connected:
-                more = self.arq.flush(now, self._batch)
-                if self._batch:
+                more = self.arq.flush(now, self.batch)
+                if self.batch:
                     try:
-                        self._send(self._batch)
+                        self._send(self.batch)
                     finally:
-                        self._batch.clear()
+                        self.batch.clear()
                 if not more and self._producerPaused and self.arq.unsent <= LOW_WATER:
                     more = self._resumeProducer()
         finally:

@@ -1,0 +1,237 @@
+"""The composition: which layer sits on which, in one place.
+
+::
+
+    Port              one UDP socket      datagram <-> crypt
+    Conversation      one peer on it      <-> fec <-> kcp
+    buildMux          on that session     <-> snappy <-> smux, whose streams relays use
+
+A client's port has one conversation; a server's has a fan-out of them by address.  Layers do not know each
+other: only this module does, and it alone adds up what each needs of a datagram.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from kcpstack.batch import Batch, outboundBatch
+from kcpstack.ciphers import derivePass, findCipher
+from kcpstack.counters import Counters
+from kcpstack.interfaces import IDatagramReceiver, IDatagramTransport
+from kcpstack.kernels.arq import ARQ, Tuning
+from kcpstack.kernels.congestion import FixedWindow, SlowStart
+from kcpstack.kernels.segment import peekConversation
+from kcpstack.layers.crypt import CryptLayer
+from kcpstack.layers.fec import FEC_HEADER, FECDecoder, FECEncoder, payloadStart
+from kcpstack.layers.kcp import KCPSession
+from kcpstack.layers.smux import SmuxSession
+from kcpstack.layers.snappy import CompressedTransport
+from kcpstack.options import Settings
+from kcpstack.schedule import Schedule
+
+__all__ = ["Conversation", "Port", "Surroundings", "buildMux", "peek", "tuningOf"]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every layer is given instead of reaching for it, so that a run can be replayed."""
+
+    clock: Any  # IReactorTime
+    counters: Counters
+    randomBytes: Callable[[int], bytes]
+
+    def newConversation(self) -> int:
+        """A conv for a client's session: 32 random bits."""
+        return int(struct.unpack("<I", self.randomBytes(4))[0])
+
+
+@implementer(IDatagramReceiver)
+class Port:
+    """One UDP port: a datagram transport, the cipher, and the schedule of all its sessions.
+
+    Opened batches go to ``received``, set by whoever made the port, as is ``refused``."""
+
+    def __init__(self, transport: IDatagramTransport, settings: Settings, around: Surroundings) -> None:
+        cipher = findCipher(settings.crypt).build(derivePass(settings.key), around.randomBytes)
+        self.received: Callable[[Batch], None] = _drop
+        self.refused: Callable[[], None] = _ignore
+        self.transport = transport
+        self.crypt = CryptLayer(cipher, around.counters)
+        self.schedule = Schedule(around.clock)
+        self.settings = settings
+        self.around = around
+        self.plainBatch = outboundBatch(settings.mtu, self.crypt.overhead)
+        self.fecBatch = outboundBatch(settings.mtu, self.crypt.overhead + FEC_HEADER)
+
+    def open(self) -> None:
+        """Begin to receive.  Raises CannotListenError."""
+        self.transport.startListening(self)
+
+    def datagramsReceived(self, batch: Batch) -> None:
+        self.crypt.open(batch)
+        if len(batch):
+            self.received(batch)
+
+    def connectionRefused(self) -> None:
+        self.refused()
+
+    def send(self, batch: Batch, address: Any) -> None:
+        """Send an outbound batch of one of this port's conversations."""
+        self.crypt.seal(batch)
+        self.transport.send(batch, address)
+
+
+class Conversation:
+    """One peer of a port: FEC and the KCP session.  A member of the fan-out.
+
+    ``answering``: this end was called (a server's).  It sends FEC only as its peer does: without
+    at first, then with the parameters seen in what arrives, for old Go receivers corrupt streams
+    whose parameters are not their own (docs/fec.rst).
+    ``finished(conversation)`` is called when the session is over."""
+
+    def __init__(
+        self,
+        port: Port,
+        conv: int,
+        address: Any,
+        answering: bool,
+        finished: Callable[[Conversation], None],
+        remote: Any = None,
+    ) -> None:
+        settings, around = port.settings, port.around
+        shards = (settings.datashard, settings.parityshard)
+        self.conv = conv
+        self.address = address
+        self._port = port
+        self._finished = finished
+        self._wantsFEC = 0 not in shards
+        self._answering = answering
+        self._decoder = FECDecoder(*(shards if self._wantsFEC else FEC_GUESS), around.counters)
+        self._encoder = FECEncoder(*shards, around.counters) if self._wantsFEC and not answering else None
+        mtu = settings.mtu - port.crypt.overhead - (FEC_HEADER if self._wantsFEC else 0)
+        self.arq = ARQ(conv, mtu, tuningOf(settings), _congestionOf(settings), around.counters)
+        self.session = KCPSession(
+            self.arq,
+            port.schedule,
+            port.fecBatch if self._encoder is not None else port.plainBatch,
+            self._send,
+            self._over,
+            port.transport.getHost(),
+            remote if remote is not None else _asAddress(address),
+        )
+        _opened(around.counters, answering)
+
+    def datagramsReceived(self, batch: Batch) -> None:
+        """Opened datagrams of this peer."""
+        arrived, recovered = self._decoder.decode(batch)
+        if self._answering and self._wantsFEC:
+            self._followPeer()
+        self.session.datagramsReceived(arrived, recovered)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """End the session at once, for ``reason``."""
+        self.session.connectionLost(reason)
+
+    def _send(self, batch: Batch) -> None:
+        if self._encoder is not None:
+            self._encoder.encode(batch, self._port.schedule.now())
+        self._port.send(batch, self.address)
+
+    def _followPeer(self) -> None:
+        """Send FEC with the parameters that the peer has shown to be its own."""
+        seen = self._decoder.parameters
+        if seen is None:
+            if self._encoder is not None:
+                self._encoder = None
+                self.session.batch = self._port.plainBatch
+        elif self._encoder is None:
+            self._encoder = FECEncoder(*seen, self._port.around.counters)
+            self.session.batch = self._port.fecBatch
+        elif self._encoder.parameters != seen:
+            self._encoder.reconfigure(*seen)
+
+    def _over(self, session: KCPSession) -> None:
+        self._port.around.counters.CurrEstab -= 1
+        self._finished(self)
+
+
+def buildMux(session: KCPSession, settings: Settings, around: Surroundings, streamFactory: Any = None) -> SmuxSession:
+    """Put smux, and snappy where it is wanted, on a session, and start it.
+
+    ``streamFactory`` (IProtocolFactory) builds the protocols of streams that the peer opens: with
+    one, this is the answering end, which takes smux's version and compression from the first bytes
+    that it hears."""
+    answering = streamFactory is not None
+    mux = SmuxSession(
+        around.clock,
+        around.counters,
+        version=None if answering else settings.smuxver,
+        streamFactory=streamFactory,
+        streamBuffer=settings.streambuf,
+        sessionBuffer=settings.smuxbuf,
+        frameSize=settings.framesize,
+        keepalive=settings.keepalive,
+    )
+    if answering or not settings.nocomp:
+        session.start(CompressedTransport(mux, around.counters, recognise=answering))
+    else:
+        session.start(mux)
+    return mux
+
+
+def peek(buffer: Any, start: int, end: int) -> tuple[int, int, int] | None:
+    """(conv, cmd, sn) of the KCP segment that an opened datagram begins with, FEC or not; None
+    where there is none (a parity shard, or rubbish)."""
+    begin = payloadStart(buffer, start, end)
+    return None if begin is None else peekConversation(buffer, begin, end)
+
+
+def tuningOf(settings: Settings) -> Tuning:
+    """The ARQ's tuning for kcptun's options.  docs/kcp.rst explains each."""
+    return Tuning(
+        interval=float(settings.interval),
+        resend=settings.resend,
+        minRTO=30.0 if settings.nodelay else 100.0,
+        backoff=1.5 if settings.nodelay else 2.0,
+        ackNoDelay=settings.acknodelay,
+        sendWindow=settings.sndwnd,
+        receiveWindow=settings.rcvwnd,
+    )
+
+
+def _congestionOf(settings: Settings) -> Any:
+    return FixedWindow(settings.sndwnd) if settings.nc else SlowStart(settings.sndwnd)
+
+
+def _opened(counters: Counters, answering: bool) -> None:
+    if answering:
+        counters.PassiveOpens += 1
+    else:
+        counters.ActiveOpens += 1
+    counters.CurrEstab += 1
+    counters.MaxConn = max(counters.MaxConn, counters.CurrEstab)
+
+
+def _asAddress(address: Any) -> Any:
+    """A socket's address as an IAddress."""
+    if address is None:
+        return None
+    return (IPv6Address if ":" in address[0] else IPv4Address)("UDP", *address[:2])
+
+
+def _drop(batch: Batch) -> None:
+    """Nobody is there yet."""
+
+
+def _ignore() -> None:
+    """Nobody wants to know."""
+
+
+FEC_GUESS = (10, 3)  # what an end without FEC expects of a peer that has it, until it has seen: kcptun's default
