@@ -23,7 +23,7 @@ import random
 from collections import deque
 from typing import Any, NamedTuple
 
-__all__ = ["Decision", "Faults", "Impairment", "InFlight", "Tally"]
+__all__ = ["PERFECT", "Decision", "Faults", "Impairment", "InFlight", "Tally"]
 
 FRACTIONS = ("loss", "reorder", "duplicate", "corrupt")
 JITTER_PERIOD = 20.0  # ms; how often jitter has a new random level to move to
@@ -59,6 +59,9 @@ class Faults:
                 raise ValueError(f"{name} cannot be negative: {getattr(self, name)!r}")
         if self.burst and (self.burst < 1 or self.loss > self.burst / (self.burst + 1)):
             raise ValueError(f"bursts of {self.burst!r} datagrams cannot make a loss of {self.loss!r}")
+
+
+PERFECT = Faults()
 
 
 @dataclasses.dataclass
@@ -101,7 +104,7 @@ class Impairment:
         self,
         seed: Any,
         direction: str,
-        faults: Faults = Faults(),
+        faults: Faults = PERFECT,
         trace: deque[Decision] | None = None,
     ) -> None:
         self.direction = direction
