@@ -75,7 +75,7 @@ def cfbOracle(key: bytes, data: bytes, encrypting: bool) -> bytes:
     blockCipher = Cipher(AES(key), ECB()).encryptor()
     previous = bytes.fromhex("a7734f9c12ac1b01a415f2c1fc78e66b")
     result = b""
-    for i in range(len(data), 16):
+    for i in range(0, len(data), 16):
         block = data[i : i + 16]
         out = bytes(a ^ b for a, b in zip(block, blockCipher.update(previous)))
         result += out

@@ -47,7 +47,7 @@ def cipherNames() -> list[str]:
     return sorted(_factories())
 
 
-def findCipher(name: str) -> Any:
+def findCipher(name: str) -> ICipherFactory:
     """Return the ICipherFactory of this name.
 
     Raises ValueError, with the known names in its text, where there is none.
@@ -58,7 +58,7 @@ def findCipher(name: str) -> Any:
     return factories[name]
 
 
-def batchCipher(cipher: Any) -> Any:
+def batchCipher(cipher: Any) -> IBatchCipher:
     """Return ``cipher`` as an IBatchCipher: itself, or adapted where it is an IPacketCipher.
 
     Raises TypeError where it provides neither.
@@ -66,9 +66,9 @@ def batchCipher(cipher: Any) -> Any:
     return IBatchCipher(cipher)
 
 
-def _factories() -> dict[str, Any]:
+def _factories() -> dict[str, ICipherFactory]:
     """All factories by name.  One that is broken, or whose name is taken, is logged and left out."""
-    found: dict[str, Any] = {}
+    found: dict[str, ICipherFactory] = {}
     for factory in getPlugins(ICipherFactory):
         try:
             name = factory.name

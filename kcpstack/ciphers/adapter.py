@@ -68,7 +68,8 @@ class PacketCipherAdapter:
 
     def _seal(self, datagram: bytes) -> bytes:
         try:
-            sealed = bytes(self._cipher.seal(memoryview(datagram)))
+            # bytes() alone would take an int for a length.
+            sealed = bytes(memoryview(self._cipher.seal(memoryview(datagram))))
         except Exception as error:
             raise RuntimeError(f"{self._name}.seal failed: {error!r}") from error
         if len(sealed) != len(datagram) + self.overhead:
@@ -83,7 +84,7 @@ class PacketCipherAdapter:
             opened = self._cipher.open(memoryview(sealed))
             if opened is None:
                 return None
-            opened = bytes(opened)
+            opened = bytes(memoryview(opened))
             if len(opened) != len(sealed) - self.overhead:
                 raise RuntimeError(
                     f"{self._name}.open made {len(opened)} bytes of {len(sealed)},"

@@ -6,9 +6,9 @@ context instead, each beginning at a block boundary, and a peer cannot tell.  In
 
     ciphertext[n] = plaintext[n] XOR E(ciphertext[n - 1]), where ciphertext[-1] is the IV
 
-so what came before a datagram reaches only its first blocks that hold the nonce: random bytes that
-nobody reads.  Everything after them depends on the datagram's own ciphertext alone.  The nonce is
-a multiple of either block length, 8 and 16.
+so only a datagram's first block comes out differently where the contexts of the two ends differ, and
+that block is nonce: random bytes which nobody reads.  Every later one depends on nothing but the
+ciphertext in front of it.  This needs no more than that a block is not longer than the nonce.
 
 One call per batch costs a few times less than a context and a call for each datagram.
 """
@@ -96,8 +96,8 @@ class CFBCipher:
         """
         blockLength = self._blockLength
         whole = -(-(end - begin) // blockLength) * blockLength
-        # Before version 43 or so, update_into wants blockLength - 1 bytes of room to spare; what
-        # lies so near to the end of the buffer goes the long way.
+        # Older versions of cryptography (42 for one) want blockLength - 1 bytes of room to spare in
+        # update_into; what lies too near to the end of the buffer for that goes the long way.
         room = (len(buffer) - begin - blockLength + 1) // blockLength * blockLength
         direct = max(0, min(whole, room))
         middle = begin + direct

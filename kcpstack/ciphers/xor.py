@@ -56,7 +56,7 @@ class XORCipher:
 
     def _transform(self, batch: Batch) -> None:
         """XOR every datagram with the table's front, as big integers: the fastest way that plain
-        Python has, and no faster over a whole batch than one by one.
+        Python has, and slower over a whole batch at once than one by one.
         """
         buffer = batch.buffer
         table = self._table

@@ -1,6 +1,9 @@
 """For whoever writes a layer: what the project tests its own with, shipped so that you can use it.
 
-- ``ciphers``  the conformance suite of the cipher seam
+- ``ciphers``     the conformance suite of the cipher seam
+- ``impairment``  what a bad path does to datagrams: loss, delay, reordering, damage
+- ``network``     a whole network in one process, on virtual time
+- ``badlink``     a bad path between two real UDP ports
 
-Needs nothing but the package itself and a runner of unittest-style tests.
+Needs nothing that the package itself does not.
 """

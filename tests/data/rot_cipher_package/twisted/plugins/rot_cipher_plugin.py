@@ -1,0 +1,3 @@
+from rot_cipher import RotFactory
+
+rot = RotFactory()
