@@ -107,20 +107,20 @@ class Conversation:
     ) -> None:
         settings, around = port.settings, port.around
         shards = (settings.datashard, settings.parityshard)
+        wantsFEC = 0 not in shards
         self.conv = conv
         self.address = address
         self._port = port
         self._finished = finished
-        self._wantsFEC = 0 not in shards
-        self._answering = answering
-        self._decoder = FECDecoder(*(shards if self._wantsFEC else FEC_GUESS), around.counters)
-        self._encoder = FECEncoder(*shards, around.counters) if self._wantsFEC and not answering else None
-        mtu = settings.mtu - port.crypt.overhead - (FEC_HEADER if self._wantsFEC else 0)
+        self._follows = answering and wantsFEC
+        self._decoder = FECDecoder(around.counters)
+        self._encoder = FECEncoder(*(NO_FEC if answering else shards))
+        mtu = settings.mtu - port.crypt.overhead - (FEC_HEADER if wantsFEC else 0)
         self.arq = ARQ(conv, mtu, tuningOf(settings), _congestionOf(settings), around.counters)
         self.session = KCPSession(
             self.arq,
             port.schedule,
-            port.fecBatch if self._encoder is not None else port.plainBatch,
+            self._outbound(),
             self._send,
             self._over,
             port.transport.getHost(),
@@ -131,31 +131,22 @@ class Conversation:
     def datagramsReceived(self, batch: Batch) -> None:
         """Opened datagrams of this peer."""
         arrived, recovered = self._decoder.decode(batch)
-        if self._answering and self._wantsFEC:
-            self._followPeer()
+        if self._follows and self._decoder.parameters != self._encoder.parameters:
+            self._encoder.reconfigure(*(self._decoder.parameters or NO_FEC))
+            self.session.batch = self._outbound()
         self.session.datagramsReceived(arrived, recovered)
 
     def connectionLost(self, reason: Failure) -> None:
         """End the session at once, for ``reason``."""
         self.session.connectionLost(reason)
 
-    def _send(self, batch: Batch) -> None:
-        if self._encoder is not None:
-            self._encoder.encode(batch, self._port.schedule.now())
-        self._port.send(batch, self.address)
+    def _outbound(self) -> Batch:
+        """The port's batch with just the room that this conversation's headers take."""
+        return self._port.plainBatch if self._encoder.parameters is None else self._port.fecBatch
 
-    def _followPeer(self) -> None:
-        """Send FEC with the parameters that the peer has shown to be its own."""
-        seen = self._decoder.parameters
-        if seen is None:
-            if self._encoder is not None:
-                self._encoder = None
-                self.session.batch = self._port.plainBatch
-        elif self._encoder is None:
-            self._encoder = FECEncoder(*seen, self._port.around.counters)
-            self.session.batch = self._port.fecBatch
-        elif self._encoder.parameters != seen:
-            self._encoder.reconfigure(*seen)
+    def _send(self, batch: Batch) -> None:
+        self._encoder.encode(batch, self._port.schedule.now())
+        self._port.send(batch, self.address)
 
     def _over(self, session: KCPSession) -> None:
         self._port.around.counters.CurrEstab -= 1
@@ -234,4 +225,4 @@ def _ignore() -> None:
     """Nobody wants to know."""
 
 
-FEC_GUESS = (10, 3)  # what an end without FEC expects of a peer that has it, until it has seen: kcptun's default
+NO_FEC = (0, 0)  # parameters that turn an encoder off

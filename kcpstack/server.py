@@ -1,0 +1,61 @@
+"""The server: one UDP port, a session for each client that calls, and streams handed to a factory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.logger import Logger
+
+from kcpstack.interfaces import IDatagramTransport
+from kcpstack.layers.fanout import Fanout
+from kcpstack.options import ServerSettings
+from kcpstack.stack import Conversation, Port, Surroundings, buildMux, peek
+
+__all__ = ["Server"]
+
+
+class Server:
+    """Sessions of many clients on ``transport``.
+
+    ``streamFactory`` (IProtocolFactory) builds a protocol for each stream that a client opens."""
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        around: Surroundings,
+        transport: IDatagramTransport,
+        streamFactory: Any,
+    ) -> None:
+        self._settings = settings
+        self._around = around
+        self._streamFactory = streamFactory
+        self._fanout = Fanout(self._accept, peek, around.counters)
+        self.port = Port(transport, settings, around)
+        self.port.received = self._fanout.datagramsReceived
+
+    def open(self) -> None:
+        """Begin to receive.  Raises CannotListenError."""
+        self.port.open()
+
+    def conversations(self) -> list[Conversation]:
+        """Those of now, the oldest first."""
+        return self._fanout.members()
+
+    def close(self) -> Any:
+        """End all sessions at once.  Returns a Deferred that fires when the socket is closed."""
+        for conversation in self.conversations():
+            conversation.session.abortConnection()
+        return self.port.transport.stopListening()
+
+    def _accept(self, address: Any, conv: int) -> Conversation:
+        conversation = Conversation(self.port, conv, address, True, self._ended)
+        buildMux(conversation.session, self._settings, self._around, self._streamFactory)
+        _log.info("Session {conv:08x} from {address}", conv=conv, address=conversation.session.getPeer())
+        return conversation
+
+    def _ended(self, conversation: Conversation) -> None:
+        self._fanout.forget(conversation.address, conversation)
+        _log.info("Session {conv:08x} is over", conv=conversation.conv)
+
+
+_log = Logger()

@@ -1,0 +1,145 @@
+"""What ``twistd kcptun`` runs: a client or a server as a Twisted service on the real reactor.
+
+Here, and nowhere below, the real clock, sockets and random numbers come in.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet import defer, endpoints
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import DNSLookupError
+from twisted.internet.interfaces import IResolutionReceiver
+from twisted.logger import Logger
+from twisted.python import usage
+from zope.interface import implementer
+
+from kcpstack.client import Client
+from kcpstack.counters import Counters
+from kcpstack.layers.datagram import UDPTransport
+from kcpstack.layers.relay import ClientRelayFactory, ServerRelayFactory
+from kcpstack.options import Address, ClientSettings, Options, ServerSettings, Target
+from kcpstack.server import Server
+from kcpstack.stack import Surroundings
+
+__all__ = ["ClientService", "ServerService", "Options", "makeService", "resolveName"]
+
+
+def makeService(options: Options) -> Service:
+    """The service that a parsed command line asks for: what twistd calls."""
+    from twisted.internet import reactor  # twistd chooses the reactor before it calls
+
+    if options.subCommand is None:
+        raise usage.UsageError(options.advice)
+    settings = options.settings()
+    if isinstance(settings, ClientSettings):
+        return ClientService(reactor, settings)
+    return ServerService(reactor, settings)
+
+
+class ClientService(Service):
+    """Listens for TCP connections and carries each on a stream to the server."""
+
+    name = "kcptun client"
+
+    def __init__(self, reactor: Any, settings: ClientSettings, randomBytes: Any = os.urandom) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self.counters = Counters()
+        self.client = Client(
+            settings,
+            Surroundings(reactor, self.counters, randomBytes),
+            lambda peer: UDPTransport(reactor, self.counters, peer=peer, buffers=settings.sockbuf),
+            lambda host: resolveName(reactor, host),
+        )
+        self._relays = ClientRelayFactory(self.client.openStream, quiet=settings.quiet)
+        self.port: Any = None  # IListeningPort, once started
+
+    def startService(self) -> None:
+        super().startService()
+        local = self._settings.localaddr
+        self.port = self._reactor.listenTCP(local.port, self._relays, BACKLOG, _interface(local))
+        _log.info("Listening on TCP {local}, for the server at {peer}", local=local, peer=self._settings.remoteaddr)
+
+    def stopService(self) -> Any:
+        super().stopService()
+        stopped = defer.maybeDeferred(self.port.stopListening) if self.port is not None else None
+        self.client.close()
+        return stopped
+
+
+class ServerService(Service):
+    """Listens for KCP sessions on a UDP port and connects each of their streams to the target."""
+
+    name = "kcptun server"
+
+    def __init__(self, reactor: Any, settings: ServerSettings, randomBytes: Any = os.urandom) -> None:
+        self._settings = settings
+        self.counters = Counters()
+        listen = settings.listen
+        transport = UDPTransport(reactor, self.counters, listen.host, listen.port, buffers=settings.sockbuf)
+        relays = ServerRelayFactory(targetEndpoint(reactor, settings.target), quiet=settings.quiet)
+        self.server = Server(settings, Surroundings(reactor, self.counters, randomBytes), transport, relays)
+
+    def startService(self) -> None:
+        super().startService()
+        self.server.open()
+        _log.info(
+            "Listening on UDP {listen}, for the target {target}",
+            listen=self.server.port.transport.getHost(),
+            target=self._settings.target,
+        )
+
+    def stopService(self) -> Any:
+        super().stopService()
+        return self.server.close()
+
+
+def targetEndpoint(reactor: Any, target: Target) -> Any:
+    """The IStreamClientEndpoint of a server's ``--target``.  Connecting gives up after
+    TARGET_TIMEOUT seconds."""
+    if isinstance(target, Address):
+        return endpoints.HostnameEndpoint(reactor, target.host or "localhost", target.port, timeout=TARGET_TIMEOUT)
+    return endpoints.UNIXClientEndpoint(reactor, target.path, timeout=TARGET_TIMEOUT)
+
+
+def resolveName(reactor: Any, host: str) -> defer.Deferred[str]:
+    """The first address of ``host``, numeric.  Fails with DNSLookupError where there is none."""
+    result: defer.Deferred[str] = defer.Deferred()
+    resolution = _FirstAddress(host or "localhost", result)
+    reactor.nameResolver.resolveHostName(resolution, host or "localhost", transportSemantics="DATAGRAM")
+    return result
+
+
+@implementer(IResolutionReceiver)
+class _FirstAddress:
+    def __init__(self, host: str, result: defer.Deferred[str]) -> None:
+        self._host = host
+        self._result: defer.Deferred[str] | None = result
+
+    def resolutionBegan(self, resolution: Any) -> None:
+        """Nothing to do: a resolution is not cancelled."""
+
+    def addressResolved(self, address: Any) -> None:
+        if self._result is not None and isinstance(address, (IPv4Address, IPv6Address)):
+            result, self._result = self._result, None
+            result.callback(address.host)
+
+    def resolutionComplete(self) -> None:
+        if self._result is not None:
+            self._result.errback(DNSLookupError(f"no address is known of the host {self._host!r}"))
+
+
+def _interface(address: Address) -> str:
+    """The interface to listen on: all of them, both families where possible, for an empty host."""
+    return address.host or ("::" if socket.has_dualstack_ipv6() else "")
+
+
+BACKLOG = 1024  # connections not yet accepted; a browser opens dozens at once, a proxy hundreds
+TARGET_TIMEOUT = 10  # s; a target is near its server
+
+_log = Logger()
