@@ -38,14 +38,16 @@ def spellingsOf(role: str) -> dict[str, Spelling]:
 class _TaughtOptions(usage.Options):
     """Options in any of Go's spellings, whose help is ours.  Raises UsageError with one line."""
 
-    spellings: dict[str, Spelling] = _HELP
+    spellings: ClassVar[dict[str, Spelling]] = _HELP
+    advice = "--help explains every option"
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         arguments = sys.argv[1:] if options is None else options
         try:
             respelled = respell(arguments, self.spellings)
         except SpellingError as error:
-            raise usage.UsageError(str(error)) from None
+            line = str(error)
+            raise usage.UsageError(line if line.endswith("?") else f"{line}; {self.advice}") from None
         super().parseOptions(respelled)
 
     def opt_version(self) -> None:
@@ -69,7 +71,7 @@ class _RoleOptions(_TaughtOptions):
 
     def parseArgs(self, *arguments: str) -> None:
         if arguments:
-            raise usage.UsageError(f"{shown(arguments[0])}: every option starts with a dash; --help lists them")
+            raise usage.UsageError(f"{shown(arguments[0])}: every option starts with a dash; {self.advice}")
 
     def postOptions(self) -> None:
         given = {name: text for name, text in self.items() if text is not None}
@@ -123,6 +125,8 @@ class Options(_TaughtOptions):
         [SERVER, None, ServerOptions, "carry clients' streams to a target"],
     ]
 
+    advice = "say client or server first; kcptun --help explains both"
+
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         try:
             super().parseOptions(options)
@@ -133,7 +137,7 @@ class Options(_TaughtOptions):
 
     def postOptions(self) -> None:
         if self.subCommand is None:
-            raise usage.UsageError("say client or server; kcptun --help explains both")
+            raise usage.UsageError(self.advice)
 
     def settings(self) -> ClientSettings | ServerSettings:
         """What was asked for, checked.  To be called after ``parseOptions``."""

@@ -16,7 +16,8 @@ __all__ = ["Spelling", "respell", "SpellingError"]
 
 
 class SpellingError(ValueError):
-    """Arguments that name no option, or leave out a value; the message is one line for the user."""
+    """Arguments that name no option, or leave out a value.  The message is one line for the user,
+    and ends in a question mark where it suggests another spelling."""
 
 
 class Spelling(NamedTuple):
@@ -71,4 +72,4 @@ def _suggestion(name: str, spellings: Mapping[str, Spelling]) -> str:
     if letter is not None and letter.implied is None and not name.isalpha():
         return f"; did you mean -{name[0]} {name[1:]}?"
     near = difflib.get_close_matches(name, spellings, n=1)
-    return f"; did you mean --{spellings[near[0]].name}?" if near else "; --help lists them"
+    return f"; did you mean --{spellings[near[0]].name}?" if near else ""

@@ -1,0 +1,39 @@
+# Everything from nothing but python3, make and gcc.
+#
+#   make demo    the tunnel at work over a bad path, in under two minutes
+#   make test    all tests; PYTEST="-k smux -x" hands options on
+#   make docs    the documentation, in docs/_build/html
+#   make lint    ruff
+#   make clean   back to what git has
+
+PYTEST = -n 2 -q
+python = .venv/bin/python
+
+.PHONY: help demo test docs lint clean
+.SILENT:
+
+help:
+	sed -n 's/^#   //p' Makefile
+
+demo:
+	tools/environment.sh
+	$(python) -m kcpstack.demo
+
+test:
+	tools/environment.sh test
+	tools/go-peer.sh
+	$(python) -m pytest $(PYTEST)
+
+docs:
+	tools/environment.sh docs
+	$(python) -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	echo "docs/_build/html/index.html"
+
+lint:
+	tools/environment.sh lint
+	$(python) -m ruff check .
+
+clean:
+	rm -rf .venv build docs/_build *.egg-info .pytest_cache .hypothesis .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find . -name dropin.cache -delete

@@ -1,0 +1,23 @@
+"""The command ``kcptun``: ``twistd -n --pidfile= kcptun`` with the rest of the line handed on.
+
+In the foreground, logging to standard output.  Whoever wants a daemon, a pid file or another
+reactor calls twistd.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from twisted.scripts import twistd
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line of this process.  Ends in SystemExit where that was wrong."""
+    sys.argv[1:1] = ["--nodaemon", "--pidfile=", "kcptun"]
+    twistd.run()
+
+
+if __name__ == "__main__":
+    main()
