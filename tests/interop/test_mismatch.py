@@ -34,7 +34,7 @@ def test_a_server_without_fec_understands_a_client_with_it(tunnel, client):
     (Wire(compression=False, smux=1), Wire(compression=True, smux=2)),
     (Wire(compression=True, smux=2), Wire(compression=False, smux=1)),
 ], ids=["nocomp-1-to-comp-2", "comp-2-to-nocomp-1"])
-def test_compression_and_smux_version_are_taken_from_the_clients_first_bytes(tunnel, client, wire, serverWire):
+def test_compression_and_smux_version_show_in_the_first_bytes(tunnel, client, wire, serverWire):
     it = tunnel(client, OURS, wire, serverWire)
     it.transfer(upload=262_144, download=262_144, streams=4)
 
