@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import threading
+from concurrent.futures import Future
 
 import pytest
 from peers import BAD, GO, OURS, Wire
@@ -22,19 +23,20 @@ class OneConnection:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._listening.settimeout(PATIENCE)
         self.option = f"127.0.0.1:{self._listening.getsockname()[1]}"
-        self._outcome = None
-        self._thread = threading.Thread(target=self._run, args=(serve,), daemon=True)
-        self._thread.start()
+        self._outcome = Future()
+        threading.Thread(target=self._run, args=(serve,), daemon=True).start()
 
     def _run(self, serve):
-        with self._listening, self._listening.accept()[0] as connection:
-            connection.settimeout(PATIENCE)
-            self._outcome = serve(connection)
+        try:
+            with self._listening, self._listening.accept()[0] as connection:
+                connection.settimeout(PATIENCE)
+                self._outcome.set_result(serve(connection))
+        except OSError as error:
+            self._outcome.set_exception(error)
 
     def result(self):
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive(), "the target is still waiting"
-        return self._outcome
+        """Raises what went wrong there, and TimeoutError where it is still waiting."""
+        return self._outcome.result(PATIENCE)
 
 
 def dial(it):
@@ -119,7 +121,6 @@ def test_all_that_the_target_wrote_before_it_closed_arrives(tunnel, client, serv
     it = tunnel(client, server, Wire(smux=smux), targetOption=target.option)
     it.link.set(**BAD)
     with dial(it) as connection:
-        connection.sendall(b"")
         assert readAll(connection) == DATA
 
 
