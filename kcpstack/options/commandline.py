@@ -128,8 +128,11 @@ class Options(_TaughtOptions):
     advice = "say client or server first; kcptun --help explains both"
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        arguments = sys.argv[1:] if options is None else options
         try:
-            super().parseOptions(options)
+            if arguments and not arguments[0].startswith("-") and arguments[0] not in (CLIENT, SERVER):
+                raise usage.UsageError(f"{shown(arguments[0])}: {self.advice}")
+            super().parseOptions(arguments)
         except usage.UsageError as error:
             if self.parent is None:
                 raise

@@ -10,7 +10,7 @@ from kcpstack.options.table import Option
 __all__ = ["OVERVIEW", "commandHelp", "defaultText"]
 
 WIDTH = 100  # columns, where the caller names none
-INDENT = 28  # columns before an option's text
+INDENT = 30  # columns before an option's text
 
 PURPOSE = {
     "client": "Take TCP connections and carry each as a stream over KCP to a kcptun server.",
@@ -20,7 +20,10 @@ EXAMPLE = {
     "client": "kcptun client -l :12948 -r server.example.org:29900 --key 'a secret of your own'",
     "server": "kcptun server -l :29900 -t 127.0.0.1:8080 --key 'a secret of your own'",
 }
-AGREE = "Both ends need the same --key and --crypt, and a Go peer also the same --nocomp and --smuxver."
+AGREE = (
+    "Both ends need the same --key and --crypt; a Go peer also needs the same --nocomp, --smuxver, "
+    "--datashard and --parityshard."
+)
 SPELLING = "Go's spelling works as well: -mtu 1400, -mtu=1400, --mtu 1400 and --mtu=1400 are the same."
 
 
@@ -65,7 +68,7 @@ def _entry(role: str, option: Option, width: int) -> list[str]:
     head = f"  {short}{names} {option.metavar}".rstrip()
     body = f"{option.help} ({_facts(role, option)})"
     wrapped = textwrap.wrap(body, width - INDENT, break_on_hyphens=False)
-    if len(head) < INDENT:
+    if len(head) < INDENT - 1:
         return [head.ljust(INDENT) + wrapped[0]] + [" " * INDENT + line for line in wrapped[1:]]
     return [head] + [" " * INDENT + line for line in wrapped]
 
@@ -74,7 +77,7 @@ def _facts(role: str, option: Option) -> str:
     default = f"default {defaultText(role, option)}"
     if not option.metavar:
         return default
-    facts = [f"{default} {option.unit}".rstrip()]
+    facts = [f"{default} {option.kind.unit}".rstrip()]
     if option.group != "Addresses" and option.kind.accepts != "any text":
         facts.append(option.kind.accepts)
     if option.environment:

@@ -33,8 +33,9 @@ def respell(arguments: Sequence[str], spellings: Mapping[str, Spelling]) -> list
     """Return ``arguments`` with every option as ``--name=value``, in the same order.
 
     ``spellings`` maps each name, alias and letter, without dashes, to what it stands for.  A
-    switch without a value becomes ``--name=true`` and an option that has none ``--name``.  From the first argument that is no option
-    (or after ``--``) all is positional and comes back after a ``--``.
+    switch without a value becomes ``--name=true``, and an option that has none ``--name``.  From
+    the first argument that is no option (or after ``--``) all is positional and comes back after
+    a ``--``.
     Raises SpellingError for an unknown option or a missing value.
     """
     respelled: list[str] = []

@@ -22,7 +22,19 @@ from kcpstack.options.values import (
     YesOrNo,
 )
 
-__all__ = ["BY_VALUES", "CLIENT", "MODES", "Mode", "NOT_YET", "Option", "SERVER", "SHARDS_MAX", "TABLE", "optionsOf"]
+__all__ = [
+    "BOTH",
+    "BY_VALUES",
+    "CLIENT",
+    "MODES",
+    "Mode",
+    "NOT_YET",
+    "Option",
+    "SERVER",
+    "SHARDS_MAX",
+    "TABLE",
+    "optionsOf",
+]
 
 CLIENT = "client"
 SERVER = "server"
@@ -63,10 +75,9 @@ class Option(NamedTuple):
     short: str = ""
     aliases: Sequence[str] = ()
     metavar: str = "N"  # empty for a switch
-    unit: str = ""
     environment: str = ""  # the variable that sets it where the command line does not
     difference: str = ""  # where and why we differ from kcptun
-    jsonKey: str | None = None  # in kcptun's JSON file; None where it is the name
+    jsonKey: str = ""  # in kcptun's JSON file, where it is not the name
 
     def defaultFor(self, role: str) -> Any:
         """The default of one command, as a value."""
@@ -83,6 +94,8 @@ INTERVAL_MIN, INTERVAL_MAX = 10, 5000  # what Go's peers hold theirs to, in sile
 RESEND_MAX = 65535  # as many as can be in flight
 FRAME_MAX = 65535  # smux's length is 16 bits
 BUFFER_MAX = 2**31 - 1  # smux's windows and setsockopt are ints of 32 bits
+SOCKBUF_MIN = 4096  # about what Linux raises a smaller one to
+STREAMBUF_MIN = 4096  # below it a stream would be all window updates
 KEEPALIVE_MAX = 29  # smux ends a session that is silent for 30 seconds
 
 ADDRESSES = "Addresses"
@@ -100,124 +113,139 @@ TABLE: tuple[Option, ...] = (
     Option(
         "remoteaddr", DialAddress(), "vps:29900", "UDP address of the server",
         ADDRESSES, (CLIENT,), "r", metavar="HOST:PORT",
-        difference="a range of ports (host:3000-3010) is refused for now",
+        difference="A range of ports (host:3000-3010) is refused for now.",
     ),
     Option(
         "listen", ListenAddress(), ":29900", "UDP address to listen on for clients",
         ADDRESSES, (SERVER,), "l", metavar="HOST:PORT",
-        difference="a range of ports is refused for now",
+        difference="A range of ports is refused for now.",
     ),
     Option(
-        "target", TargetAddress(), "127.0.0.1:12948", "where streams go: a TCP address or the path of a Unix socket",
+        "target", TargetAddress(), "127.0.0.1:12948",
+        "where streams go: a TCP address, or the path of a Unix socket",
         ADDRESSES, (SERVER,), "t", metavar="HOST:PORT",
-        difference="the path of a Unix socket starts with /, . or unix:",
+        difference="The path of a Unix socket starts with /, . or unix:",
     ),
     Option(
         "key", Text(), "it's a secrect", "secret shared by both ends; set your own",
         SECRECY, metavar="TEXT", environment="KCPTUN_KEY",
-        difference="an empty one is refused",
+        difference="An empty one is refused.",
     ),
     Option(
         "crypt", Choice(cipherNames), "aes", "cipher, the same on both ends",
         SECRECY, metavar="NAME",
-        difference="an unknown name is refused; kcptun takes it as aes without a word",
+        difference="An unknown name is refused; kcptun takes it as aes without a word.",
     ),
     Option(
-        "mode", Choice(_modeNames), "fast", "how eagerly to send again; manual (or default) goes by the four below",
+        "mode", Choice(_modeNames), "fast",
+        "how eagerly to send again; manual (or default) goes by the next four",
         SENDING, metavar="NAME",
-        difference="an unknown name is refused; kcptun takes it as manual",
+        difference="An unknown name is refused; kcptun takes it as manual.",
     ),
     Option(
-        "nodelay", WholeNumber(0, 1), 0, "1 sends again sooner after a timeout; only in mode manual", SENDING,
+        "nodelay", WholeNumber(0, 1), 0, "1 sends again sooner after a timeout; only in mode manual",
+        SENDING,
     ),
     Option(
-        "interval", WholeNumber(INTERVAL_MIN, INTERVAL_MAX, "ms"), 50, "time between flushes; only in mode manual",
-        SENDING, unit="ms",
-        difference="a value out of range is refused; kcptun takes the nearest",
+        "interval", WholeNumber(INTERVAL_MIN, INTERVAL_MAX, "ms"), 50,
+        "time between flushes; only in mode manual",
+        SENDING,
+        difference="A value out of range is refused; kcptun takes the nearest.",
     ),
     Option(
-        "resend", WholeNumber(0, RESEND_MAX), 0,
-        "send again what this many later acks have skipped, 0 for never; only in mode manual", SENDING, unit="acks",
+        "resend", WholeNumber(0, RESEND_MAX, "acks"), 0,
+        "send again what this many later acks have skipped, 0 for never; only in mode manual",
+        SENDING,
     ),
     Option(
-        "nc", WholeNumber(0, 1), 0, "1 switches the congestion window off; only in mode manual", SENDING,
+        "nc", WholeNumber(0, 1), 0, "1 switches the congestion window off; only in mode manual",
+        SENDING,
     ),
     Option(
-        "mtu", WholeNumber(MTU_MIN, MTU_MAX, "bytes"), 1350, "largest UDP payload to send", SENDING, unit="bytes",
+        "mtu", WholeNumber(MTU_MIN, MTU_MAX, "bytes"), 1350, "largest UDP payload to send",
+        SENDING,
     ),
     Option(
         "sndwnd", WholeNumber(1, WINDOW_MAX, "packets"), {CLIENT: 128, SERVER: 1024}, "send window",
-        SENDING, unit="packets",
+        SENDING,
     ),
     Option(
         "rcvwnd", WholeNumber(1, WINDOW_MAX, "packets"), {CLIENT: 512, SERVER: 1024}, "receive window",
-        SENDING, unit="packets",
+        SENDING,
     ),
     Option(
         "acknodelay", YesOrNo(), False, "send each ack at once rather than at the next flush",
         SENDING, metavar="",
     ),
     Option(
-        "sockbuf", WholeNumber(4096, BUFFER_MAX, "bytes"), 4194304, "buffers of the UDP socket, each direction",
-        SENDING, unit="bytes",
+        "sockbuf", WholeNumber(SOCKBUF_MIN, BUFFER_MAX, "bytes"), 4194304,
+        "buffers of the UDP socket, each direction",
+        SENDING,
     ),
     Option(
-        "datashard", WholeNumber(0, SHARDS_MAX - 1), 10, "data packets in a group; 0 switches FEC off",
-        FEC, aliases=("ds",), unit="packets",
+        "datashard", WholeNumber(0, SHARDS_MAX - 1, "packets"), 10, "data packets in a group; 0 switches FEC off",
+        FEC, aliases=("ds",),
     ),
     Option(
-        "parityshard", WholeNumber(0, SHARDS_MAX - 1), 3, "parity packets added to a group; 0 switches FEC off",
-        FEC, aliases=("ps",), unit="packets",
+        "parityshard", WholeNumber(0, SHARDS_MAX - 1, "packets"), 3,
+        "parity packets added to a group; 0 switches FEC off",
+        FEC, aliases=("ps",),
     ),
     Option(
-        "nocomp", YesOrNo(), False, "do not compress with snappy", STREAMS, metavar="",
-        difference="our server goes by what the client's first bytes show",
+        "nocomp", YesOrNo(), False, "do not compress with snappy",
+        STREAMS, metavar="",
+        difference="Our server goes by what the client's first bytes show.",
     ),
     Option(
-        "smuxver", WholeNumber(1, 2), 2, "version of smux", STREAMS,
-        difference="kcptun's latest releases have 2 as well, Debian's 20210922 has 1 and so needs --smuxver 2 "
-        "there or 1 here; our server goes by the client's first frame",
+        "smuxver", WholeNumber(1, 2), 2, "version of smux",
+        STREAMS,
+        difference="The default is that of kcptun's latest releases. Debian's 20210922 has 1: facing it, "
+        "set 1 here or 2 there. Our server goes by the client's first frame.",
     ),
     Option(
         "smuxbuf", WholeNumber(FRAME_MAX + 1, BUFFER_MAX, "bytes"), 4194304,
-        "most bytes of a session kept for applications to read", STREAMS, unit="bytes",
+        "most bytes of a session kept for applications to read",
+        STREAMS,
     ),
     Option(
-        "streambuf", WholeNumber(4096, BUFFER_MAX, "bytes"), 2097152,
-        "most bytes of a stream kept for its application to read (smux 2)", STREAMS, unit="bytes",
+        "streambuf", WholeNumber(STREAMBUF_MIN, BUFFER_MAX, "bytes"), 2097152,
+        "most bytes of a stream kept for its application to read (smux 2)",
+        STREAMS,
     ),
     Option(
         "framesize", WholeNumber(1, FRAME_MAX, "bytes"), 8192, "most payload in one smux frame",
-        STREAMS, unit="bytes",
-        difference="Debian's 20210922 has no such option and sends up to 32768",
+        STREAMS,
+        difference="Debian's 20210922 has no such option and sends up to 32768.",
     ),
     Option(
-        "keepalive", WholeNumber(1, KEEPALIVE_MAX, "seconds"), 10, "time between signs of life on an idle session",
-        STREAMS, unit="seconds",
+        "keepalive", WholeNumber(1, KEEPALIVE_MAX, "seconds"), 10,
+        "time between signs of life on an idle session",
+        STREAMS,
     ),
     Option(
-        "quiet", YesOrNo(), False, "do not log the opening and closing of streams", MESSAGES, metavar="",
+        "quiet", YesOrNo(), False, "do not log the opening and closing of streams",
+        MESSAGES, metavar="",
     ),
 )
 
 # kcptun's options that this release does not have; each is refused by name.
 NOT_YET: tuple[Option, ...] = tuple(
-    Option(name, NotYet(), None, "", "", roles, metavar=metavar)
-    for name, roles, metavar in (
-        ("c", BOTH, "FILE"),
-        ("conn", (CLIENT,), "N"),
-        ("autoexpire", (CLIENT,), "N"),
-        ("scavengettl", (CLIENT,), "N"),
-        ("ratelimit", BOTH, "N"),
-        ("dscp", BOTH, "N"),
-        ("closewait", BOTH, "N"),
-        ("QPP", BOTH, ""),
-        ("QPPCount", BOTH, "N"),
-        ("snmplog", BOTH, "FILE"),
-        ("snmpperiod", BOTH, "N"),
-        ("log", BOTH, "FILE"),
-        ("pprof", BOTH, ""),
-        ("tcp", BOTH, ""),
+    Option(name, NotYet(), None, "", "", roles, metavar=metavar, jsonKey=jsonKey)
+    for name, roles, metavar, jsonKey in (
+        ("c", BOTH, "FILE", ""),
+        ("conn", (CLIENT,), "N", ""),
+        ("autoexpire", (CLIENT,), "N", ""),
+        ("scavengettl", (CLIENT,), "N", ""),
+        ("ratelimit", BOTH, "N", ""),
+        ("dscp", BOTH, "N", ""),
+        ("closewait", BOTH, "N", ""),
+        ("QPP", BOTH, "", "qpp"),
+        ("QPPCount", BOTH, "N", "qpp-count"),
+        ("snmplog", BOTH, "FILE", ""),
+        ("snmpperiod", BOTH, "N", ""),
+        ("log", BOTH, "FILE", ""),
+        ("pprof", BOTH, "", ""),
+        ("tcp", BOTH, "", ""),
     )
 )
 

@@ -2,8 +2,8 @@
 
 A *kind* has ``parse(text)``, which returns the value or raises ValueError; its message starts with
 a verb and says what would do, so that a line made of option, text and message reads as a sentence:
-``--mtu 9000: give a whole number from 100 to 1500``.  ``accepts`` is the same in a few words, for
-the help and the documentation.  Nothing here looks names up or touches the network.
+``--mtu 9000: give a whole number from 100 to 1500``.  ``accepts`` is the same in a few words and
+``unit`` what a number counts, for the help and the documentation.  Nothing here looks names up or touches the network.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ Target = Union[Address, UnixAddress]
 
 @dataclass(frozen=True)
 class WholeNumber:
-    """An int from ``low`` to ``high``, both allowed; ``unit`` only shows in messages."""
+    """An int from ``low`` to ``high``, both allowed."""
 
     low: int
     high: int
@@ -86,6 +86,7 @@ class YesOrNo:
     """A switch: true without a value, as in Go, and any of Go's words with one."""
 
     accepts = "true or false"
+    unit = ""
 
     def parse(self, text: str) -> bool:
         if text.lower() in YES:
@@ -100,6 +101,7 @@ class Text:
     """Any text but none."""
 
     accepts = "any text"
+    unit = ""
 
     def parse(self, text: str) -> str:
         if not text:
@@ -112,6 +114,7 @@ class Choice:
     """One of the names that ``names()`` returns; asked anew each time, for plug-ins add to them."""
 
     names: Callable[[], Sequence[str]]
+    unit = ""
 
     @property
     def accepts(self) -> str:
@@ -128,6 +131,7 @@ class ListenAddress:
     """An address to listen on: ``:port`` is every interface; port 0 lets the system choose."""
 
     accepts = "host:port, :port or [IPv6]:port"
+    unit = ""
 
     def parse(self, text: str) -> Address:
         return Address(*_hostAndPort(text, lowestPort=0))
@@ -138,6 +142,7 @@ class DialAddress:
     """An address to connect to.  As in Go, an empty host means this machine."""
 
     accepts = "host:port or [IPv6]:port"
+    unit = ""
 
     def parse(self, text: str) -> Address:
         host, port = _hostAndPort(text, lowestPort=1)
@@ -150,6 +155,7 @@ class TargetAddress:
     ``unix:``, ``/`` or ``.``"""
 
     accepts = "host:port, [IPv6]:port, or the path of a Unix socket (/..., ./... or unix:...)"
+    unit = ""
 
     def parse(self, text: str) -> Target:
         path = text[len("unix:") :] if text.startswith("unix:") else text if text[:1] in ("/", ".") else None
@@ -165,12 +171,13 @@ class NotYet:
     """An option of kcptun's that we do not have.  Leaving it out in silence would be worse."""
 
     accepts = ""
+    unit = ""
 
     def parse(self, text: str) -> Any:
         raise ValueError("leave it out; kcptun has this option, kcpstack does not yet")
 
 
-Kind = Any  # anything with ``accepts`` and ``parse``; a Protocol would hide the values' types
+Kind = Any  # anything with ``accepts``, ``unit`` and ``parse``
 
 
 def _hostAndPort(text: str, lowestPort: int) -> tuple[str, int]:
