@@ -1,0 +1,222 @@
+"""The relay: one TCP connection and one stream, joined byte for byte.
+
+Each is the other's producer, so a reader that stops stops the far writer.  What one side does is
+done to the other:
+
+==========================================  ===================================================
+here                                        there
+==========================================  ===================================================
+the end of what it sends (half-close)       ``loseWriteConnection``, after all that came before
+both directions have ended                  ``loseConnection``
+lost cleanly (ConnectionDone)               ``loseConnection``, after all that came before
+lost in any other way, e.g. a TCP reset     ``abortConnection``
+==========================================  ===================================================
+
+On the client the near end is a TCP connection that was accepted and the far end a stream; on the
+server the near end is a stream that a client opened and the far end a connection to the target.
+The near end is paused until the far end is there, and aborted if that fails or takes longer than
+REACH_TIMEOUT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+__all__ = ["ClientRelayFactory", "ServerRelayFactory"]
+
+READ_SIZE = 262144  # bytes TCP reads in a turn, and queues before it pauses us; Twisted's 65536 is slower
+REACH_TIMEOUT = 10.0  # seconds to reach the far end, names and all; a target is near its server
+FAILURE_LINES = 10.0  # seconds between two lines about far ends that could not be reached
+
+
+class _RelayFactory(Factory):
+    """Makes the near ends.  ``reach(protocol)`` connects a protocol to a far end; it may return a
+    Deferred, which is cancelled when it is too late."""
+
+    noisy = False
+    _log = Logger()
+
+    def __init__(self, reach: Callable[[Any], Any], clock: Any, quiet: bool) -> None:
+        self.reach = reach
+        self.clock = clock
+        self.quiet = quiet
+        self._nextFailureLine = float("-inf")
+        self._failuresUnsaid = 0
+
+    def buildProtocol(self, addr: Any) -> _End:
+        return _Relay(self).near
+
+    def relayOpened(self, relay: _Relay) -> None:
+        if not self.quiet:
+            self._log.info("Stream opened: {relay}", relay=relay)
+
+    def relayClosed(self, relay: _Relay) -> None:
+        if not self.quiet:
+            self._log.info(
+                "Stream closed: {relay}, {up} bytes up, {down} bytes down, {seconds:.1f} s: {why}",
+                relay=relay,
+                up=relay.near.received,
+                down=relay.far.received,
+                seconds=self.clock.seconds() - relay.began,
+                why=relay.whyOver,
+            )
+
+    def farEndFailed(self, relay: _Relay, reason: Failure) -> None:
+        now = self.clock.seconds()
+        if now < self._nextFailureLine:
+            self._failuresUnsaid += 1
+            return
+        self._nextFailureLine = now + FAILURE_LINES
+        unsaid, self._failuresUnsaid = self._failuresUnsaid, 0
+        self._log.warn(
+            "Refused {relay}: {why}{more}",
+            relay=relay,
+            why=reason.getErrorMessage(),
+            more=f" ({unsaid} more were refused since the last such line)" if unsaid else "",
+        )
+
+
+class ClientRelayFactory(_RelayFactory):
+    """For the client's listener: relays each accepted connection to a stream of its own.
+
+    ``openStream(protocol)`` connects a protocol to a new stream, at once or with the Deferred it
+    returns."""
+
+    def __init__(self, openStream: Callable[[Any], Any], clock: Any, quiet: bool = False) -> None:
+        """``clock`` is an IReactorTime.  With ``quiet`` no line is logged for each stream."""
+        super().__init__(openStream, clock, quiet)
+
+
+class ServerRelayFactory(_RelayFactory):
+    """For the streams that clients open: relays each to a connection to ``target``, an
+    IStreamClientEndpoint."""
+
+    def __init__(self, target: Any, clock: Any, quiet: bool = False) -> None:
+        """``clock`` is an IReactorTime.  With ``quiet`` no line is logged for each stream."""
+
+        def connect(protocol: Any) -> Deferred[Any]:
+            factory = Factory.forProtocol(lambda: protocol)
+            factory.noisy = False
+            connected: Deferred[Any] = target.connect(factory)
+            return connected
+
+        super().__init__(connect, clock, quiet)
+
+
+class _Relay:
+    """Two ends, and what they mean to each other."""
+
+    def __init__(self, factory: _RelayFactory) -> None:
+        self.near = _End(self)
+        self.far = _End(self)
+        self.near.other, self.far.other = self.far, self.near
+        self.began = factory.clock.seconds()
+        self.whyOver = "both sides ended"
+        self._factory = factory
+        self._reaching: Deferred[Any] | None = None
+
+    def __str__(self) -> str:
+        transport = self.near.transport
+        peer = transport.getPeer()
+        name = f"{peer.host}:{peer.port}" if hasattr(peer, "port") else str(peer)
+        number = getattr(transport, "streamID", None)
+        return name if number is None else f"{name} stream {number}"
+
+    def endConnected(self, end: _End) -> None:
+        if end is self.near:
+            end.transport.pauseProducing()
+            self._reaching = maybeDeferred(self._factory.reach, self.far)
+            self._reaching.addTimeout(REACH_TIMEOUT, self._factory.clock)
+            self._reaching.addCallbacks(self._reached, self._notReached)
+        elif self.near.lost:
+            end.transport.abortConnection()
+        else:
+            self._join()
+
+    def _reached(self, result: Any) -> None:
+        self._reaching = None
+
+    def _notReached(self, reason: Failure) -> None:
+        self._reaching = None
+        if not self.near.lost:
+            self._factory.farEndFailed(self, reason)
+            self.near.transport.abortConnection()
+
+    def _join(self) -> None:
+        near, far = self.near.transport, self.far.transport
+        self._factory.relayOpened(self)
+        near.registerProducer(far, True)
+        far.registerProducer(near, True)
+        near.resumeProducing()
+
+    def directionEnded(self, end: _End) -> None:
+        """All that ``end`` receives has been passed on."""
+        other = end.other
+        other.transport.unregisterProducer()
+        other.transport.loseWriteConnection()
+        if other.readEnded:
+            other.transport.loseConnection()
+            end.transport.loseConnection()
+
+    def endLost(self, end: _End, reason: Failure) -> None:
+        if end.other.lost:
+            self._factory.relayClosed(self)
+        elif end.other.connected:
+            self._passOn(reason, end.other.transport)
+        elif self._reaching is not None:
+            self._reaching.cancel()
+
+    def _passOn(self, reason: Failure, transport: Any) -> None:
+        transport.unregisterProducer()
+        if reason.check(ConnectionDone):
+            transport.loseConnection()
+        else:
+            self.whyOver = reason.getErrorMessage()
+            transport.abortConnection()
+
+
+@implementer(IHalfCloseableProtocol)
+class _End(Protocol):
+    """The protocol on one of a relay's two transports.  ``received`` counts bytes."""
+
+    other: _End
+
+    def __init__(self, relay: _Relay) -> None:
+        self.received = 0
+        self.readEnded = False
+        self.lost = False
+        self._relay = relay
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        if ITCPTransport.providedBy(transport) and not isinstance(transport.getHost(), UNIXAddress):
+            transport.setTcpNoDelay(True)
+            transport.setTcpKeepAlive(True)
+        if hasattr(transport, "bufferSize"):
+            transport.bufferSize = READ_SIZE
+        self._relay.endConnected(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += len(data)
+        self.other.transport.write(data)
+
+    def readConnectionLost(self) -> None:
+        self.readEnded = True
+        self._relay.directionEnded(self)
+
+    def writeConnectionLost(self) -> None:
+        """Our own doing: nothing follows from it."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost = True
+        self._relay.endLost(self, reason)

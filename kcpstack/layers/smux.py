@@ -1,0 +1,331 @@
+"""smux: many streams in one session (docs/wire: "smux"; versions 1 and 2).
+
+A SmuxSession is an IProtocol on an ISessionTransport, and each of its streams (smux_stream.py) is
+the transport of a protocol of its own.  Beside it: smux_frames.py is the codec, smux_flow.py the
+windows, smux_sending.py the order in which frames leave.
+
+Two ends of our kind find each other: a client begins with a NOP for stream ANNOUNCE_ID, and a
+server that has heard it answers with the same.  Go peers ignore both, and get none from our
+server, because none asked.  Then each knows what the other means by FIN: see smux_stream.py.
+
+What bounds memory: a version 2 peer may have streamBuffer unread on each stream, and breaking that
+ends the session; when more than sessionBuffer is unread on all streams together, the session's transport
+is paused (the only limit of version 1, so that there one slow stream stops all), plus what one
+delivery brings.  Streams are at most MAX_STREAMS, frames that overtake data at most URGENT_LIMIT.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from kcpstack.layers.smux_frames import FIN, NOP, PSH, SYN, UPD, FrameDecoder, decodeUpdate, encodeHeader
+from kcpstack.layers.smux_sending import FrameSender
+from kcpstack.layers.smux_stream import SmuxStream
+
+__all__ = ["SmuxSession", "ANNOUNCE_ID", "KEEPALIVE_TIMEOUT", "MAX_STREAMS"]
+
+ANNOUNCE_ID = 0x6B637074  # "tpck" on the wire; even, and kcptun's streams have odd numbers
+FIRST_STREAM = 3
+LAST_STREAM = 0xFFFFFFFF
+KEEPALIVE_TIMEOUT = 30.0  # seconds of silence; kcptun's own value
+MAX_STREAMS = 65536  # a session's share of what one process can have open
+URGENT_LIMIT = 16 * MAX_STREAMS  # bytes; one FIN and mark for each stream there can be
+
+
+@implementer(IProtocol)
+class SmuxSession:
+    """One end of a session.
+
+    A peer that breaks the protocol ends the session (MuxErrs, one log line), and so does one that
+    is not heard for KEEPALIVE_TIMEOUT although we are reading: the transport is aborted and every
+    stream's protocol gets ``connectionLost`` with ConnectionLost, whose text says why.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: Any,
+        counters: Any,
+        *,
+        version: int | None,
+        frameSize: int,
+        streamBuffer: int,
+        sessionBuffer: int,
+        keepalive: float,
+        streamFactory: Any = None,
+    ) -> None:
+        """``clock`` is an IReactorTime and ``counters`` the process's.  ``version`` is 1 or 2; on a
+        server None takes the version of the peer's first frame.  In bytes: ``frameSize``, the
+        payload of our PSH frames, from 1 to MAX_PAYLOAD; ``streamBuffer``, our window for each
+        stream (version 2); ``sessionBuffer``, unread on all streams.  ``keepalive`` is in seconds,
+        above 0.
+
+        With a ``streamFactory`` (IProtocolFactory) this is the server's end: it gives a protocol
+        for each stream that the peer opens, or None to refuse it.  Without, it is the client's."""
+        self.clock = clock
+        self.frameSize = frameSize
+        self.peerAnnounced = False
+        self.transport: Any = None
+        self._counters = counters
+        self._streamBuffer = streamBuffer
+        self._sessionBuffer = sessionBuffer
+        self._keepalive = keepalive
+        self._streamFactory = streamFactory
+        self._decoder = FrameDecoder(version)
+        self._sender = FrameSender(clock, frameSize)
+        self._streams: dict[int, SmuxStream] = {}
+        self._nextID = FIRST_STREAM
+        self._up = False
+        self._losing = False
+        self._unread = 0  # bytes that wait for paused protocols, all streams
+        self._readingPaused = False
+        self._heard = 0.0  # when anything last arrived, in the clock's seconds
+        self._nextNOP = 0.0
+        self._timer: Any = None
+
+    # for the application
+
+    @property
+    def isClient(self) -> bool:
+        """Whether this is the end that opens streams."""
+        return self._streamFactory is None
+
+    @property
+    def version(self) -> int | None:
+        """The version spoken, or None while it is not known."""
+        return self._decoder.version
+
+    @property
+    def streamCount(self) -> int:
+        """How many streams there are, with those that still have something to send."""
+        return len(self._streams)
+
+    @property
+    def connected(self) -> bool:
+        """Whether ``openStream`` can be called."""
+        return self._up and not self._losing and self._nextID <= LAST_STREAM
+
+    def openStream(self, protocol: Any) -> SmuxStream:
+        """Open a stream (clients only) and connect ``protocol`` to it; return the stream.
+
+        smux has no answer to an open: a peer that refuses ends the stream.  Raises ConnectionLost
+        where the session is not ``connected``."""
+        if not self.connected:
+            raise ConnectionLost("the session has ended or has no stream numbers left")
+        streamID = self._nextID
+        self._nextID += 2
+        self._sendUrgent(SYN, streamID)
+        return self._addStream(streamID, protocol)
+
+    def loseConnection(self) -> None:
+        """Close every stream once its data is written, then the session.  No time limit: that is
+        the caller's."""
+        if self._up and not self._losing:
+            self._losing = True
+            for stream in list(self._streams.values()):
+                stream.loseConnection()
+            self._loseIfEmpty()
+
+    def abortConnection(self) -> None:
+        """End the session and all streams now.  Their ``connectionLost`` is called before this
+        returns."""
+        self._end(Failure(ConnectionLost("the session was aborted")))
+        self.transport.abortConnection()
+
+    # IProtocol
+
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+        self.connectionMade()
+
+    def connectionMade(self) -> None:
+        self._up = True
+        self._heard = self.clock.seconds()
+        self._nextNOP = self._heard + self._keepalive
+        self._setTimer()
+        self._sender.start(self.transport)
+        if self.isClient:
+            self._sendUrgent(NOP, ANNOUNCE_ID)
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self._up:
+            return
+        self._heard = self.clock.seconds()
+        touched: dict[SmuxStream, list[memoryview]] = {}
+        for command, streamID, payload in self._decoder.feed(data):
+            if command == PSH:
+                stream = self._streams.get(streamID)
+                if stream is None:
+                    self._counters.UnknownStreams += 1
+                elif payload:
+                    touched.setdefault(stream, []).append(payload)
+            else:
+                self._controlReceived(command, streamID, payload, touched)
+        for stream, payloads in touched.items():
+            if not stream.arrived(payloads):
+                self._violated(f"more data on stream {stream.streamID} than its window allows")
+        if self._decoder.error is not None:
+            self._violated(self._decoder.error)
+        elif self._sender.urgentBytes > URGENT_LIMIT:
+            self._violated("the peer asks for more answers than it takes")
+        elif self._up and self._unread > self._sessionBuffer and not self._readingPaused:
+            self._readingPaused = True
+            self.transport.pauseProducing()
+
+    def connectionLost(self, reason: Failure) -> None:
+        if self._streams and reason.check(ConnectionDone):
+            # Clean for the session, not for streams that were in the middle of something.
+            reason = Failure(ConnectionLost("the session ended before its streams"))
+        self._end(reason)
+
+    # frames that have arrived
+
+    def _controlReceived(
+        self, command: int, streamID: int, payload: memoryview, touched: dict[SmuxStream, list[memoryview]]
+    ) -> None:
+        if command == SYN:
+            self._openReceived(streamID)
+            return
+        if command == NOP and streamID == ANNOUNCE_ID:
+            self._announceReceived()
+            return
+        stream = self._streams.get(streamID)
+        if stream is None:
+            return  # it has just been closed here, or the NOP is for nobody
+        if command == UPD:
+            if not stream.updated(*decodeUpdate(payload)):
+                self._violated(f"more of stream {streamID} consumed than was sent")
+        elif command == FIN:
+            stream.ended()
+            touched.setdefault(stream, [])
+        elif self.peerAnnounced:
+            stream.closed()
+            touched.setdefault(stream, [])
+
+    def _openReceived(self, streamID: int) -> None:
+        if streamID in self._streams:
+            return
+        protocol = None
+        if self.isClient or streamID % 2 == 0:
+            self._counters.MuxErrs += 1
+        elif self._up and not self._losing and len(self._streams) < MAX_STREAMS:
+            protocol = self._buildProtocol()
+        if protocol is not None:
+            self._addStream(streamID, protocol)
+            return
+        if self.peerAnnounced:
+            self._sendUrgent(NOP, streamID)
+        self._sendUrgent(FIN, streamID)
+
+    def _buildProtocol(self) -> Any:
+        try:
+            return self._streamFactory.buildProtocol(self.transport.getPeer())
+        except Exception:  # noqa: BLE001 - an application must not stop the session
+            self._log.failure("Stream refused: no protocol could be made for it")
+            return None
+
+    def _announceReceived(self) -> None:
+        if not self.peerAnnounced:
+            self.peerAnnounced = True
+            if not self.isClient:
+                self._sendUrgent(NOP, ANNOUNCE_ID)
+
+    def _sendUrgent(self, command: int, streamID: int) -> None:
+        if self._up:
+            self._sender.urgent(encodeHeader(self.version, command, streamID))
+
+    def _violated(self, text: str) -> None:
+        if self._up:
+            self._counters.MuxErrs += 1
+            self._fail(text)
+
+    # for the streams
+
+    @property
+    def marksClosed(self) -> bool:
+        """Whether a full close is marked: unless the peer is known not to be of our kind.  Only a
+        client can be in doubt, until its announcement has been answered."""
+        return self.isClient or self.peerAnnounced
+
+    def unreadChanged(self, count: int) -> None:
+        """``count`` more bytes (or fewer, below 0) wait for paused protocols."""
+        self._unread += count
+        if self._readingPaused and self._unread <= self._sessionBuffer // 2:
+            # Not from here: the transport may deliver at once, before what we are handing over now.
+            self._sender.soon(self._resumeReading)
+
+    def forget(self, stream: SmuxStream) -> None:
+        """The stream is over."""
+        self._sender.forget(stream)
+        if self._streams.pop(stream.streamID, None) is not None:
+            self._loseIfEmpty()
+
+    def _addStream(self, streamID: int, protocol: Any) -> SmuxStream:
+        stream = SmuxStream(self, self._sender, streamID, self._streamBuffer)
+        self._streams[streamID] = stream
+        stream.makeConnection(protocol)
+        return stream
+
+    def _resumeReading(self) -> None:
+        if self._up and self._readingPaused and self._unread <= self._sessionBuffer // 2:
+            self._readingPaused = False
+            self._heard = self.clock.seconds()
+            self._setTimer()
+            self.transport.resumeProducing()
+
+    # keepalive
+
+    def _setTimer(self) -> None:
+        """One timer for the next NOP and for the end of patience, whichever comes first."""
+        now = self.clock.seconds()
+        due = self._nextNOP
+        if not self._readingPaused:
+            due = min(due, self._heard + KEEPALIVE_TIMEOUT)
+        delay = max(due - now, 0.001)  # above 0, so that rounding cannot make it fire for ever
+        if self._timer is not None:
+            self._timer.reset(delay)
+        else:
+            self._timer = self.clock.callLater(delay, self._timeOut)
+
+    def _timeOut(self) -> None:
+        self._timer = None
+        now = self.clock.seconds()
+        if now - self._heard >= KEEPALIVE_TIMEOUT and not self._readingPaused:
+            self._fail(f"nothing heard for {KEEPALIVE_TIMEOUT:.0f} s")
+            return
+        if now >= self._nextNOP:
+            self._nextNOP = now + self._keepalive
+            if not self._sender.blocked and self.version is not None:
+                self._sendUrgent(NOP, 0)
+        self._setTimer()
+
+    # the end
+
+    def _loseIfEmpty(self) -> None:
+        if self._losing and self._up and not self._streams:
+            self._sender.loseConnection()
+
+    def _fail(self, text: str) -> None:
+        self._log.warn("Session with {peer} ended: {text}", peer=self.transport.getPeer(), text=text)
+        self._end(Failure(ConnectionLost(text)))
+        self.transport.abortConnection()
+
+    def _end(self, reason: Failure) -> None:
+        if not self._up:
+            return
+        self._up = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        streams = list(self._streams.values())
+        self._streams.clear()
+        for stream in streams:
+            stream.sessionLost(reason)
+        self._sender.stop()

@@ -1,0 +1,174 @@
+"""What leaves a smux session, and in which order.
+
+Short frames that others wait for (SYN, UPD, NOP, and the end of an aborted stream) overtake queued
+data.  Then streams take turns, one PSH frame a turn, a FIN after all data of its stream; so one
+big stream cannot hold up the others.  Frames are made only when the session takes them: what a
+stream has queued when it is aborted is never sent.
+
+Nothing is written in the middle of somebody's call.  The first thing to send asks for a call at
+the end of the reactor's turn, ``callLater(0)``, which Twisted makes before it waits for the
+network again.  So whatever all streams write in one turn shares few writes to the session (one
+snappy chunk, full KCP segments), at no cost in latency.  When the session's buffer has drained it
+calls ``resumeProducing`` and gets more at once.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Callable
+
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from kcpstack.layers.smux_frames import HEADER_SIZE
+
+__all__ = ["FrameSender"]
+
+WRITE_SIZE = 65536  # bytes given to the session at once: one snappy chunk, and how far we overshoot a pause
+
+
+@implementer(IPushProducer)
+class FrameSender:
+    """The sending half of one session, and the calls it makes at the end of a turn.
+
+    Streams are told apart by identity and provide ``sendable`` (whether a turn would bring
+    anything), ``takeFrame(parts)`` (append it, return its bytes) and ``encodeUpdate()``.
+    """
+
+    def __init__(self, clock: Any, frameSize: int) -> None:
+        """``frameSize`` is the payload of a PSH frame at most, in bytes."""
+        self._clock = clock
+        self._room = max(1, WRITE_SIZE - HEADER_SIZE - frameSize)
+        self._transport: Any | None = None
+        self._paused = False
+        self._pumping = False
+        self._losing = False
+        self._turn: Any | None = None  # the DelayedCall for the end of this turn
+        self._calls: list[Callable[[], None]] = []
+        self._urgent: list[bytes] = []
+        self._updates: dict[Any, None] = {}
+        self._ready: OrderedDict[Any, None] = OrderedDict()
+        self.urgentBytes = 0
+
+    # what is to be sent
+
+    def start(self, transport: Any) -> None:
+        """Begin to write to ``transport`` (ISessionTransport)."""
+        self._transport = transport
+        transport.registerProducer(self, True)
+
+    def urgent(self, frame: bytes) -> None:
+        """Send a frame before all data, in the order of these calls."""
+        self._urgent.append(frame)
+        self.urgentBytes += len(frame)
+        self._schedule()
+
+    def ready(self, stream: Any) -> None:
+        """Give ``stream`` its turns if it has anything to send."""
+        if stream.sendable:
+            self._ready[stream] = None
+            self._schedule()
+
+    def updateDue(self, stream: Any) -> None:
+        """Send one UPD for ``stream``, made when it leaves."""
+        self._updates[stream] = None
+        self._schedule()
+
+    def forget(self, stream: Any) -> None:
+        self._ready.pop(stream, None)
+        self._updates.pop(stream, None)
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call this at the end of the turn, before anything is written then."""
+        self._calls.append(call)
+        self._schedule()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the session takes nothing just now."""
+        return self._paused
+
+    def loseConnection(self) -> None:
+        """Close the session's transport once all that is queued has been written to it."""
+        self._losing = True
+        self._schedule()
+
+    def stop(self) -> None:
+        """Write nothing more.  Calls that are due are made at once."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.unregisterProducer()
+        self._urgent.clear()
+        self._updates.clear()
+        self._ready.clear()
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        while self._calls:
+            self._makeCalls()
+
+    # IPushProducer, for the session's transport
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        self._pump()
+
+    def stopProducing(self) -> None:
+        self._paused = True
+
+    # the end of a turn
+
+    def _schedule(self) -> None:
+        if self._turn is None:
+            self._turn = self._clock.callLater(0, self._turnOver)
+
+    def _turnOver(self) -> None:
+        self._turn = None
+        self._makeCalls()
+        self._pump()
+
+    def _makeCalls(self) -> None:
+        calls, self._calls = self._calls, []
+        for call in calls:
+            call()
+
+    def _pump(self) -> None:
+        """Write until the transport pauses us or there is nothing left."""
+        if self._pumping:
+            return  # the transport resumed us from within write(): the loop below goes on
+        self._pumping = True
+        try:
+            while not self._paused and self._transport is not None:
+                parts = self._gather()
+                if not parts:
+                    self._loseIfAsked()
+                    return
+                self._transport.write(b"".join(parts))
+        finally:
+            self._pumping = False
+
+    def _gather(self) -> list[Any]:
+        """The next frames, about WRITE_SIZE bytes, in pieces."""
+        parts: list[Any] = self._urgent
+        size = self.urgentBytes
+        self._urgent = []
+        self.urgentBytes = 0
+        for stream in self._updates:
+            parts.append(stream.encodeUpdate())
+        self._updates.clear()
+        ready = self._ready
+        while ready and size <= self._room:
+            stream, _ = ready.popitem(last=False)
+            size += stream.takeFrame(parts)
+            if stream.sendable:
+                ready[stream] = None
+        return parts
+
+    def _loseIfAsked(self) -> None:
+        if self._losing and not self._calls:
+            transport, self._transport = self._transport, None
+            transport.unregisterProducer()
+            transport.loseConnection()
