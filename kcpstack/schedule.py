@@ -28,12 +28,14 @@ class Schedule:
         self._timer: Any | None = None
         self._timerAt = 0.0
         self._late = False
+        self._calling = 0.0  # ms; the latest time asked for by those being called
         self._soon: dict[Any, None] = {}  # insertion order is calling order
         self._soonCall: Any | None = None
 
     def now(self) -> float:
-        """The time in milliseconds."""
-        return float(self._clock.seconds()) * 1000.0
+        """The time in milliseconds.  While members are being called it is at least what they asked
+        for, so that rounding cannot make one wake up a hair too early, for ever."""
+        return max(float(self._clock.seconds()) * 1000.0, self._calling)
 
     def at(self, member: Any, when: float | None) -> None:
         """Call ``member.due`` at ``when`` and forget its former time; None: do not call it."""
@@ -83,13 +85,14 @@ class Schedule:
             return
         self._late = False
         self._timer = None
-        now = self.now() + TIMER_SLACK
+        limit = self.now() + TIMER_SLACK
         members: deque[Any] = deque()
-        while self._heap and self._heap[0][0] <= now:
+        while self._heap and self._heap[0][0] <= limit:
             when, _, member = heapq.heappop(self._heap)
             if self._wanted.get(member) == when:
                 del self._wanted[member]
                 members.append(member)
+                self._calling = when
         self._call(members)
 
     def _call(self, members: deque[Any]) -> None:
@@ -97,6 +100,7 @@ class Schedule:
             while members:
                 members.popleft().due(self.now())
         finally:
+            self._calling = 0.0
             for member in members:  # one of them raised: the others still get their call
                 self.soon(member)
             self._arm()

@@ -164,16 +164,16 @@ def buildMux(session: KCPSession, settings: Settings, around: Surroundings, stre
         around.clock,
         around.counters,
         version=None if answering else settings.smuxver,
-        streamFactory=streamFactory,
+        frameSize=settings.framesize,
         streamBuffer=settings.streambuf,
         sessionBuffer=settings.smuxbuf,
-        frameSize=settings.framesize,
         keepalive=settings.keepalive,
+        streamFactory=streamFactory,
     )
+    above: Any = mux
     if answering or not settings.nocomp:
-        session.start(CompressedTransport(mux, around.counters, recognise=answering))
-    else:
-        session.start(mux)
+        above = CompressedTransport(mux, around.counters, recognise=answering)
+    session.start(above)
     return mux
 
 

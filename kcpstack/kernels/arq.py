@@ -399,14 +399,14 @@ class ARQ:
         skipped = timedOut = 0
         for timeouts in range(len(self._flights)):
             flight = self._flights[timeouts]
-            expired = now - self._timeoutAfter(timeouts)
+            timeout = self._timeoutAfter(timeouts)
             self._dropSettled(flight)
             while flight:
                 number, segment = flight[0]
                 if number < threshold:
                     segment.timeouts = 0
                     skipped += 1
-                elif segment.sent <= expired:
+                elif segment.sent + timeout <= now:  # as nextTimeout computes it, rounding included
                     segment.timeouts = min(timeouts + 1, TIMEOUTS_COUNTED)
                     if segment.timeouts == len(self._flights):
                         self._flights.append(deque())
