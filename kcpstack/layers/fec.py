@@ -243,12 +243,12 @@ class FECDecoder:
 
     def _take(self, seqid: int, isParity: bool, shard: bytes) -> None:
         if self._groups is not None:
-            if self._groups.take(seqid, isParity, shard):
-                return
-            self._mistrust()
+            if not self._groups.take(seqid, isParity, shard):
+                self._mistrust()
+            return
         if not self._search.observe(seqid, isParity):
             self._mistrust()
-            self._search.observe(seqid, isParity)
+            return
         self._hold(seqid, isParity, shard)
         layout = self._search.layout
         if layout is not None:
@@ -266,7 +266,8 @@ class FECDecoder:
                 self._since = dropped + 1
 
     def _mistrust(self) -> None:
-        """Something contradicts what was learned, or all that could be learned."""
+        """A shard contradicts what was learned, or all that could be learned.  It may be forged: so
+        it is not the first that is learned from."""
         assert self._newest is not None
         self._counters.FECErrs += 1
         self._learn(self._newest + 1)
