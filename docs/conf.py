@@ -1,0 +1,19 @@
+"""Sphinx: the stock theme, and tables that are made from the code (see tables.py beside this)."""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+
+from kcpstack import __version__
+
+project = "kcpstack"
+author = "The kcpstack authors"
+copyright = f"2026, {author}"
+version = release = __version__
+extensions = ["sphinx.ext.autodoc", "tables"]
+exclude_patterns = ["_build"]
+html_theme = "alabaster"
+html_theme_options = {"description": "kcptun as a stack of interchangeable Twisted layers"}
+html_sidebars = {"**": ["about.html", "navigation.html", "searchbox.html"]}
+autodoc_member_order = "bysource"

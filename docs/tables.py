@@ -1,0 +1,132 @@
+"""Directives whose content comes from the code, so that no page can say otherwise.
+
+    .. options:: client        the option table, one command's rows
+    .. options-not-yet::       kcptun's options that we refuse
+    .. modes::                 what each mode stands for
+    .. counters:: SNMP         one of the tables in kcpstack.counters
+    .. interfaces::            every interface of kcpstack.interfaces, with its contract
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from inspect import cleandoc
+from typing import Any
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxDirective
+from zope.interface.interface import Method
+
+from kcpstack import counters, interfaces
+from kcpstack.options import BY_VALUES, MODES, NOT_YET, Mode, Option, optionsOf
+from kcpstack.options.helptext import defaultText
+
+
+def escaped(text: str) -> str:
+    """Plain text as reStructuredText that says the same."""
+    return "".join("\\" + character if character in "\\`*_|" else character for character in text)
+
+
+def listTable(widths: str, rows: list[list[str]]) -> Iterator[str]:
+    """A table in reStructuredText; the first row is its head."""
+    yield from (".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", "")
+    for row in rows:
+        for column, cell in enumerate(row):
+            yield f"   {'* -' if column == 0 else '  -'} {cell}"
+    yield ""
+
+
+class Generated(SphinxDirective):
+    """A directive that is replaced by the reStructuredText of ``lines``."""
+
+    def lines(self) -> Iterator[str]:
+        raise NotImplementedError
+
+    def run(self) -> list[nodes.Node]:
+        container = nodes.Element()
+        container.document = self.state.document
+        source = f"<{self.name}>"
+        self.state.nested_parse(StringList(list(self.lines()), source), 0, container, match_titles=1)
+        return container.children
+
+
+class Options(Generated):
+    required_arguments = 1
+
+    def lines(self) -> Iterator[str]:
+        (role,) = self.arguments
+        for group in dict.fromkeys(option.group for option in optionsOf(role)):
+            rows = [["Option", "Default", "Accepts", "What it sets", "Beside kcptun"]]
+            rows += [self.row(role, option) for option in optionsOf(role) if option.group == group]
+            yield from (f".. rubric:: {group}", "")
+            yield from listTable("20 14 18 26 22", rows)
+
+    @staticmethod
+    def row(role: str, option: Option) -> list[str]:
+        names = [f"-{option.short}"] if option.short else []
+        names += [f"--{name}" for name in (option.name, *option.aliases)]
+        default = f"{defaultText(role, option)} {option.kind.unit}".strip()
+        variable = f" Or by the variable ``{option.environment}``." if option.environment else ""
+        return [
+            ", ".join(f"``{name}``" for name in names),
+            escaped(default),
+            escaped(option.kind.accepts),
+            escaped(option.help[0].upper() + option.help[1:] + ".") + variable,
+            escaped(option.difference) or "the same",
+        ]
+
+
+class OptionsNotYet(Generated):
+    def lines(self) -> Iterator[str]:
+        yield ", ".join(f"``--{option.name}``" for option in NOT_YET) + "."
+
+
+class Modes(Generated):
+    def lines(self) -> Iterator[str]:
+        rows = [["Mode", *(f"``{name}``" for name in Mode._fields)]]
+        rows += [[f"``{name}``", *map(str, mode)] for name, mode in MODES.items()]
+        rows += [[f"``{name}``", *("as given" for _ in Mode._fields)] for name in BY_VALUES]
+        yield from listTable("20 20 20 20 20", rows)
+
+
+class Counters(Generated):
+    required_arguments = 1
+
+    def lines(self) -> Iterator[str]:
+        rows = [["Counter", "Counts"]]
+        rows += [[f"``{name}``", what] for name, what in getattr(counters, self.arguments[0]).items()]
+        yield from listTable("30 70", rows)
+
+
+class Interfaces(Generated):
+    def lines(self) -> Iterator[str]:
+        for name in (name for name in vars(interfaces) if name in interfaces.__all__):
+            interface = getattr(interfaces, name)
+            yield from (f".. py:class:: kcpstack.interfaces.{name}", "")
+            yield from indented(interface.getDoc(), 3)
+            for member, description in interface.namesAndDescriptions():
+                yield from self.member(member, description)
+
+    @staticmethod
+    def member(name: str, description: Any) -> Iterator[str]:
+        if isinstance(description, Method):
+            yield f"   .. py:method:: {name}{description.getSignatureString()}"
+        else:
+            yield f"   .. py:attribute:: {name}"
+        yield ""
+        yield from indented(description.getDoc(), 6)
+
+
+def indented(docstring: str, columns: int) -> Iterator[str]:
+    yield from (" " * columns + line for line in cleandoc(docstring).splitlines())
+    yield ""
+
+
+def setup(app: Any) -> dict[str, bool]:
+    app.add_directive("options", Options)
+    app.add_directive("options-not-yet", OptionsNotYet)
+    app.add_directive("modes", Modes)
+    app.add_directive("counters", Counters)
+    app.add_directive("interfaces", Interfaces)
+    return {"parallel_read_safe": True}
