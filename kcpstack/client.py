@@ -12,7 +12,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kcpstack.interfaces import IDatagramTransport, IStreamTransport
-from kcpstack.layers.smux import SmuxSession
 from kcpstack.options import ClientSettings
 from kcpstack.stack import Conversation, Port, Surroundings, buildMux
 

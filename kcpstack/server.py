@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from kcpstack.interfaces import IDatagramTransport
 from kcpstack.layers.fanout import Fanout
-from kcpstack.options import ServerSettings
+from kcpstack.options import Address, ServerSettings
 from kcpstack.stack import Conversation, Port, Surroundings, buildMux, peek
 
 __all__ = ["Server"]
@@ -50,7 +50,7 @@ class Server:
     def _accept(self, address: Any, conv: int) -> Conversation:
         conversation = Conversation(self.port, conv, address, True, self._ended)
         buildMux(conversation.session, self._settings, self._around, self._streamFactory)
-        _log.info("Session {conv:08x} from {address}", conv=conv, address=conversation.session.getPeer())
+        _log.info("Session {conv:08x} from {peer}", conv=conv, peer=Address(*address[:2]))
         return conversation
 
     def _ended(self, conversation: Conversation) -> None:

@@ -56,7 +56,7 @@ class ClientService(Service):
             lambda peer: UDPTransport(reactor, self.counters, peer=peer, buffers=settings.sockbuf),
             lambda host: resolveName(reactor, host),
         )
-        self._relays = ClientRelayFactory(self.client.openStream, quiet=settings.quiet)
+        self._relays = ClientRelayFactory(self.client.openStream, reactor, quiet=settings.quiet)
         self.port: Any = None  # IListeningPort, once started
 
     def startService(self) -> None:
@@ -82,17 +82,15 @@ class ServerService(Service):
         self.counters = Counters()
         listen = settings.listen
         transport = UDPTransport(reactor, self.counters, listen.host, listen.port, buffers=settings.sockbuf)
-        relays = ServerRelayFactory(targetEndpoint(reactor, settings.target), quiet=settings.quiet)
+        relays = ServerRelayFactory(targetEndpoint(reactor, settings.target), reactor, quiet=settings.quiet)
         self.server = Server(settings, Surroundings(reactor, self.counters, randomBytes), transport, relays)
 
     def startService(self) -> None:
         super().startService()
         self.server.open()
-        _log.info(
-            "Listening on UDP {listen}, for the target {target}",
-            listen=self.server.port.transport.getHost(),
-            target=self._settings.target,
-        )
+        host = self.server.port.transport.getHost()
+        listen = Address(host.host, host.port)
+        _log.info("Listening on UDP {listen}, for the target {target}", listen=listen, target=self._settings.target)
 
     def stopService(self) -> Any:
         super().stopService()
@@ -111,7 +109,7 @@ def resolveName(reactor: Any, host: str) -> defer.Deferred[str]:
     """The first address of ``host``, numeric.  Fails with DNSLookupError where there is none."""
     result: defer.Deferred[str] = defer.Deferred()
     resolution = _FirstAddress(host or "localhost", result)
-    reactor.nameResolver.resolveHostName(resolution, host or "localhost", transportSemantics="DATAGRAM")
+    reactor.nameResolver.resolveHostName(resolution, host or "localhost", transportSemantics="UDP")
     return result
 
 

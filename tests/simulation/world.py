@@ -130,12 +130,15 @@ class World:
 
     def drawFaults(self, crypt: str) -> dict[str, Any]:
         rng = self.rng
+        losses = [0.0, 0.01, 0.05]
+        if self.clientSettings.nodelay and self.serverSettings.nodelay:
+            losses.append(0.2)  # with a doubling RTO a segment can take 30 s then, and smux gives up
         if rng.random() < 0.2:
             return {"delay": 10.0}
         return {
             "delay": rng.choice((1.0, 20.0, 150.0)),
             "jitter": rng.choice((0.0, 5.0)),
-            "loss": rng.choice((0.0, 0.01, 0.05, 0.2)),
+            "loss": rng.choice(losses),
             "reorder": rng.choice((0.0, 0.05)),
             "duplicate": rng.choice((0.0, 0.02)),
             "corrupt": 0.0 if crypt == "null" else rng.choice((0.0, 0.01)),  # null has no checksum
