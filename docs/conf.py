@@ -14,6 +14,10 @@ version = release = __version__
 extensions = ["sphinx.ext.autodoc", "tables"]
 exclude_patterns = ["_build"]
 html_theme = "alabaster"
-html_theme_options = {"description": "kcptun as a stack of interchangeable Twisted layers"}
+html_theme_options = {
+    "description": "kcptun as a stack of interchangeable Twisted layers",
+    "page_width": "1200px",  # the tables of options have five columns
+}
 html_sidebars = {"**": ["about.html", "navigation.html", "searchbox.html"]}
 autodoc_member_order = "bysource"
+smartquotes = False  # it would make one dash of the two in front of an option

@@ -15,12 +15,18 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 # The checkout's place counts as well: a copied environment would still import from the old one.
 sum=$( { pwd; cat setup.cfg pyproject.toml tools/environment.sh tools/venv.sh; cat setup.py 2>/dev/null || :; } | cksum)
 
-"$python" -c 'import pip, sys; sys.exit(sys.prefix == sys.base_prefix)' >/dev/null 2>&1 &&
-    [ "$(cat $environment/place 2>/dev/null)" = "$(pwd)" ] || {
+usable() {
+    "$python" -c 'import pip, sys; sys.exit(sys.prefix == sys.base_prefix)' >/dev/null 2>&1 &&
+        [ "$(cat $environment/place 2>/dev/null)" = "$(pwd)" ]
+}
+
+if ! usable; then
     echo "making $environment" >&2
     tools/venv.sh $environment
+    # A pip older than 21.3 cannot install a checkout like this one as editable.
+    "$python" -m pip install -qq --upgrade pip </dev/null
     pwd >$environment/place
-}
+fi
 
 for extra in "${@:-}"; do
     stamp=$environment/installed${extra:+-$extra}
