@@ -4,7 +4,7 @@ A byte is a polynomial over GF(2), multiplied modulo x^8 + x^4 + x^3 + x^2 + 1 (
 XOR.  Nothing here loops over bytes in Python: ``bytes.translate`` multiplies a whole string by a
 constant, and XOR of big integers adds strings.
 
-The erasure code (protocol page, "FEC") is a Vandermonde matrix made systematic.  Row r of a
+The erasure code (docs/wire.rst, "FEC") is a Vandermonde matrix made systematic.  Row r of a
 Vandermonde matrix evaluates a polynomial at the point r, so the code has a plainer form: byte by
 byte, the d data shards are the values at the points 0 to d-1 of a polynomial of degree below d,
 and the parity shards are its values at d, d+1 and so on.  Any d values give all the others by

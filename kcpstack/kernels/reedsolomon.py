@@ -1,4 +1,4 @@
-"""kcptun's Reed-Solomon code over whole shards, in plain Python (protocol page, "FEC")."""
+"""kcptun's Reed-Solomon code over whole shards, in plain Python (docs/wire.rst, "FEC")."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ HELD_SHARDS = 64
 _TYPED = struct.Struct("<IH")  # seqid, type
 _SIZED = struct.Struct("<IHH")  # seqid, type, size
 
-# Makes an IErasureCode of (data shards, parity shards).
+# Makes an IErasureCode of (data shards, parity shards), any two with a sum of at most 256.
 NewCode = Callable[[int, int], Any]
 
 
@@ -75,10 +75,10 @@ def payloadStart(buffer: Any, start: int, end: int) -> int | None:
 
 
 class FECEncoder:
-    """The way down.  Off until it has parameters: either of them 0.
+    """The way down.  Off while either parameter is 0.
 
-    ``newCode`` makes the IErasureCode; it raises ValueError where there is none with such
-    parameters, and so do ``__init__`` and ``reconfigure``."""
+    ``newCode`` raises ValueError for parameters that no code has; so do ``__init__`` and
+    ``reconfigure``."""
 
     def __init__(self, dataShards: int = 0, parityShards: int = 0, newCode: NewCode = ReedSolomon) -> None:
         self._newCode = newCode
@@ -109,13 +109,15 @@ class FECEncoder:
         total = dataShards + parityShards
         self._modulus = modulus(total)
         if self._latest is not None:
-            self._next = -(-((self._next + LEAP) & MASK) // total) * total % self._modulus
+            least = (self._next + LEAP) & MASK
+            self._next = -(-least // total) * total % self._modulus
 
     def encode(self, batch: Batch, now: int) -> None:
         """Give each datagram of an outbound batch its header, and put parity where groups end.
 
         Each datagram has FEC_HEADER bytes of room, and the batch's slots are wide enough for the
-        longest datagram of the unfinished group.  Work is bounded by the batch."""
+        longest datagram of the unfinished group (else ValueError).  Work is bounded by the batch, at
+        the code's price for each group that ends in it."""
         if self._code is None:
             return
         buffer = batch.buffer
@@ -147,8 +149,8 @@ class FECDecoder:
     """The way up.  Needs no parameters: it learns the sender's from what arrives, and rebuilds
     nothing until they are certain.
 
-    ``newCode`` makes the IErasureCode for what was learned.  Memory is bounded by HELD_SHARDS
-    shards before, and by d - 1 for each of KEPT_GROUPS groups after, whatever arrives."""
+    Memory is bounded by HELD_SHARDS shards before, and by d - 1 for each of KEPT_GROUPS groups
+    after, whatever arrives."""
 
     def __init__(self, counters: Counters, newCode: NewCode = ReedSolomon) -> None:
         self._counters = counters
@@ -266,8 +268,8 @@ class FECDecoder:
                 self._since = dropped + 1
 
     def _mistrust(self) -> None:
-        """A shard contradicts what was learned, or all that could be learned.  It may be forged: so
-        it is not the first that is learned from."""
+        """What was learned, or all that could be, is contradicted.  The shard that did it may be
+        forged: it is not among those that are learned from next."""
         assert self._newest is not None
         self._counters.FECErrs += 1
         self._learn(self._newest + 1)

@@ -24,7 +24,7 @@ def distance(origin: int, seqid: int) -> int:
 
 
 def modulus(shards: int) -> int:
-    """Where seqids wrap in groups of ``shards``: the last whole group below 2**32 - 1."""
+    """Where seqids wrap in groups of ``shards``: after the last whole group up to 2**32 - 1."""
     return 0xFFFFFFFF // shards * shards
 
 
@@ -63,9 +63,6 @@ class Groups:
         self._newest: int | None = None
         self._ready: set[int] = set()
         self._since = since
-
-    def __len__(self) -> int:
-        return len(self._groups)
 
     @property
     def layout(self) -> tuple[int, int]:
@@ -147,4 +144,4 @@ class Groups:
             }
         if self._newest is not None:
             self._counters.FECShardSet = len(self._groups)
-            self._counters.FECShardMin = (self._newest - KEPT_GROUPS + 1) % self._cycle
+            self._counters.FECShardMin = max(0, self._newest - KEPT_GROUPS + 1)
