@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -347,6 +348,23 @@ def command(program: list[str], *arguments: str) -> subprocess.CompletedProcess[
 def test_a_wrong_command_line_ends_the_process_with_that_line_alone(program, arguments, says):
     done = command(program, *arguments)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{says}\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [(socket.SOCK_STREAM, ["client", "-r", "127.0.0.1:1"]), (socket.SOCK_DGRAM, ["server"])],
+    ids=["client", "server"],
+)
+def test_an_address_in_use_ends_the_process_with_one_line_on_standard_error(kind, arguments):
+    with socket.socket(type=kind) as taken:
+        taken.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            taken.listen()
+        where = "{}:{}".format(*taken.getsockname())
+        done = command(KCPTUN, *arguments, "-l", where)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"kcptun: Couldn't listen on {where}")
 
 
 def test_help_and_version_go_to_standard_output():
