@@ -55,7 +55,7 @@ def newestWheel(page: str) -> tuple[str, str]:
     """The address and SHA-256 of the newest final release on a page of the simple index."""
     links = Links()
     links.feed(page)
-    wheels = []
+    wheels: list[tuple[tuple[int, ...], str, str]] = []
     for address, requirement in links.found:
         release = re.search(r"/pip-([\d.]+)-py3-none-any\.whl", "/" + address)
         digest = re.search(r"#sha256=([0-9a-f]{64})", address)
@@ -63,8 +63,7 @@ def newestWheel(page: str) -> tuple[str, str]:
             wheels.append((tuple(map(int, release[1].split("."))), address, digest[1]))
     if not wheels:
         sys.exit("the package index has no wheel of pip for this Python")
-    _, address, digest = max(wheels)
-    return address, digest
+    return max(wheels)[1:]
 
 
 def main() -> None:
