@@ -166,6 +166,7 @@ class IARQ(Interface):
     Work per call is bounded by what crosses in that call, never by the window."""
 
     unsent = Attribute("Bytes written and not yet sent for the first time: an int.")
+    window = Attribute("Bytes that may be in flight now, as far as the windows let them: an int.")
     unacknowledged = Attribute("Segments sent and not yet acknowledged: an int.")
     unread = Attribute("Segments received in order and not yet read: an int.")
 
@@ -177,9 +178,9 @@ class IARQ(Interface):
         """Take in datagrams.  With ``recovered`` they were rebuilt by FEC, of unknown age: their
         window and their timing are not believed.  Bad ones are counted (KCPInErrors)."""
 
-    def read():
-        """Return the bytes received in order and not yet read, as a list of bytes; empty where
-        there are none."""
+    def read(most):
+        """Take bytes received in order and not yet read, as a list of bytes: whole segments, until
+        they are ``most`` bytes or more; empty where there are none."""
 
     def flush(now, batch):
         """Append to ``batch`` (outbound) datagrams that should leave now, a bounded number.

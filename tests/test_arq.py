@@ -228,9 +228,9 @@ class TestReceiving:
     def test_deliversInOrder(self):
         arq = makeARQ()
         receive(arq, segment(PUSH, sn=1, data=b"b"), segment(PUSH, sn=2, data=b"c"))
-        assert arq.read() == []
+        assert arq.read(1 << 20) == []
         receive(arq, segment(PUSH, sn=0, data=b"a"))
-        assert b"".join(arq.read()) == b"abc"
+        assert b"".join(arq.read(1 << 20)) == b"abc"
 
     def test_aHoleIsReportedAtOnce(self):
         arq = makeARQ(interval=50)
@@ -263,7 +263,7 @@ class TestReceiving:
         flushed(arq, 100)
         receive(arq, segment(PUSH, sn=0, ts=2, data=b"a"), now=200)
         assert [s[2] for s in segmentsOf(flushed(arq, 200))] == [2]
-        assert b"".join(arq.read()) == b"a"
+        assert b"".join(arq.read(1 << 20)) == b"a"
         assert arq._counters.RepeatSegs == 1
 
     def test_aPushBeyondTheWindowIsNeitherKeptNorAcknowledged(self):
@@ -276,7 +276,7 @@ class TestReceiving:
         arq = makeARQ(receiveWindow=4)
         receive(arq, *(segment(PUSH, sn=sn, data=b"a") for sn in range(4)))
         assert segmentsOf(flushed(arq, 100))[-1][1] == 0
-        arq.read()
+        arq.read(1 << 20)
         (tell,) = segmentsOf(flushed(arq, 100))
         assert tell[:2] == (TELL, 4)
 
@@ -292,6 +292,13 @@ class TestReceiving:
         receive(arq, segment(TELL, wnd=1), now=600)
         assert [s[0] for s in segmentsOf(flushed(arq, 600))] == [PUSH]
 
+    def test_readsWholeSegmentsUpToALimit(self):
+        arq = makeARQ()
+        receive(arq, *(segment(PUSH, sn=sn, data=b"abc") for sn in range(4)))
+        assert arq.read(4) == [b"abc", b"abc"]
+        assert arq.read(1) == [b"abc"]
+        assert arq.unread == 1
+
     def test_answersAnAsk(self):
         arq = makeARQ(receiveWindow=77)
         receive(arq, segment(ASK))
@@ -306,7 +313,7 @@ class TestBadInput:
         bad = sum(1 for datagram in datagrams if datagram)
         receive(arq, *datagrams, recovered=recovered)
         assert arq._counters.KCPInErrors == bad  # no such bytes begin with our conv
-        assert flushed(arq, 0) == [] and arq.read() == []
+        assert flushed(arq, 0) == [] and arq.read(1 << 20) == []
 
     @settings(max_examples=300)
     @given(st.data())
@@ -337,12 +344,12 @@ class TestBadInput:
     def test_anotherConversationIsRefused(self):
         arq = makeARQ(conv=1)
         receive(arq, segment(PUSH, data=b"a"))
-        assert arq.read() == [] and arq._counters.KCPInErrors == 1
+        assert arq.read(1 << 20) == [] and arq._counters.KCPInErrors == 1
 
     def test_aLyingLengthIsRefused(self):
         arq = makeARQ()
         receive(arq, HEADER.pack(CONV, PUSH, 0, 1, 0, 0, 0, 50) + b"short")
-        assert arq.read() == [] and arq._counters.KCPInErrors == 1
+        assert arq.read(1 << 20) == [] and arq._counters.KCPInErrors == 1
 
 
 def test_peekTellsTheConversationOfADatagram():
@@ -370,7 +377,7 @@ class Pair:
         self.flying[1 - end].extend(flushed(self.ends[end], self.now))
 
     def read(self, end: int) -> None:
-        self.got[end] += b"".join(self.ends[end].read())
+        self.got[end] += b"".join(self.ends[end].read(1 << 20))
 
     def wake(self) -> None:
         """Go on to the next timeout of either end."""

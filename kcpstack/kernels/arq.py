@@ -119,6 +119,11 @@ class ARQ:
         return len(self._segments)
 
     @property
+    def window(self) -> int:
+        """Bytes that may be in flight."""
+        return min(self._tuning.sendWindow, self._remoteWindow, self._congestion.window) * self._mss
+
+    @property
     def unread(self) -> int:
         """Segments in order and not yet read."""
         return len(self._unread)
@@ -130,18 +135,20 @@ class ARQ:
             self.unsent += len(data)
             self._counters.BytesSent += len(data)
 
-    def read(self) -> list[bytes]:
+    def read(self, most: int) -> list[bytes]:
         """Take what is in order.  Where that opens a window that was nearly closed, the next flush
         tells the peer."""
-        if not self._unread:
-            return []
-        chunks = [chunk for chunk in self._unread if chunk]
-        self._unread.clear()
+        chunks: list[bytes] = []
+        taken = 0
+        while self._unread and taken < most:
+            chunk = self._unread.popleft()
+            taken += len(chunk)
+            chunks.append(chunk)
         self._deliver()
         window = self._tuning.receiveWindow
         if self._told <= window // 4 and self._freeWindow() >= window // 2:
             self._tell = True
-        self._counters.BytesReceived += sum(map(len, chunks))
+        self._counters.BytesReceived += taken
         return chunks
 
     def nextTimeout(self) -> float | None:

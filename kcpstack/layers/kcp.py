@@ -5,7 +5,8 @@ schedule for the time, flushes after everything that happens, keeps the one time
 for, and turns windows into Twisted's producers and consumers:
 
 - ``write`` queues; what is written in one turn of the reactor leaves together at its end;
-- a registered producer is paused while more than HIGH_WATER bytes wait to be sent for the first time;
+- a registered producer is paused while about one window of bytes waits to be sent for the first time
+  (HIGH_WATER at most): enough to keep the path full, and little for urgent things to wait behind;
 - ``pauseProducing`` leaves arrived bytes in the ARQ, whose window then closes the peer's hand.
 
 It knows neither the protocol above nor what is below: ``send`` takes outbound batches.
@@ -98,9 +99,9 @@ class KCPSession:
 
     def _deliver(self) -> None:
         while not self._paused and self.connected and self.arq.unread:
-            chunks = self.arq.read()
-            if chunks:
-                self._protocol.dataReceived(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+            data = b"".join(self.arq.read(DELIVERY))
+            if data:
+                self._protocol.dataReceived(data)
 
     def _flush(self, now: float) -> None:
         """Send all that may leave, let the producer refill, and set the timeout."""
@@ -114,7 +115,7 @@ class KCPSession:
                         self._send(self.batch)
                     finally:
                         self.batch.clear()
-                if not more and self._producerPaused and self.arq.unsent <= LOW_WATER:
+                if not more and self._producerPaused and self.arq.unsent <= self._highWater() // 2:
                     more = self._resumeProducer()
         finally:
             self._busy = False
@@ -194,12 +195,15 @@ class KCPSession:
         self._producerPaused = False
 
     def _written(self) -> None:
-        if self._producer is not None and not self._producerPaused and self.arq.unsent >= HIGH_WATER:
+        if self._producer is not None and not self._producerPaused and self.arq.unsent >= self._highWater():
             self._producerPaused = True
             if self._streaming:
                 self._producer.pauseProducing()
         if not self._busy:
             self._schedule.soon(self)
+
+    def _highWater(self) -> int:
+        return min(HIGH_WATER, max(HIGH_WATER_MIN, self.arq.window))
 
     def _resumeProducer(self) -> bool:
         """Ask the producer for more.  True where it wrote some at once."""
@@ -222,5 +226,6 @@ class KCPSession:
 
 
 HIGH_WATER = 128 * 1024  # bytes unsent; two full flushes, so that the window never runs dry in a turn
-LOW_WATER = 64 * 1024
+HIGH_WATER_MIN = 8 * 1024  # bytes unsent; one frame of a multiplexer
+DELIVERY = 64 * 1024  # bytes handed up at once: compressed, they may be twenty times as many above
 LINGER = 5000.0  # ms; a peer that acknowledges nothing for so long is not there to be waited for

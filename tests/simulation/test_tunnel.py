@@ -1,0 +1,257 @@
+"""The tunnel on virtual time: what happens when an end is slow, silent or gone."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from twisted.internet import defer
+from twisted.internet.error import ConnectionLost, DNSLookupError, TimeoutError
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+
+from kcpstack.client import CONNECT_TIMEOUT, Client
+from kcpstack.counters import Counters
+from kcpstack.layers.smux import KEEPALIVE_TIMEOUT
+from kcpstack.options import Address, ClientSettings, ServerSettings
+from kcpstack.server import Server
+from kcpstack.stack import Surroundings
+from kcpstack.testing.network import SimulatedNetwork, advanceUntil
+
+SERVER = ("10.0.0.1", 29900)
+
+
+class Recorder(Protocol):
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.lost = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason) -> None:
+        self.lost = reason
+
+
+class Echo(Recorder):
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        self.transport.write(data)
+
+
+class Tunnel:
+    def __init__(self, serves=Echo, listening: bool = True, resolveName=defer.succeed, faults=None, **options) -> None:
+        self.clock = Clock()
+        self.network = SimulatedNetwork(self.clock, 1, **{"delay": 10.0, **(faults or {})})
+        self.options = options
+        self.serves = serves
+        self.served: list = []
+        self.server = None
+        if listening:
+            self.startServer()
+        self.counters = Counters()
+        self.sockets: list = []
+        self.client = Client(
+            ClientSettings(remoteaddr=Address(*SERVER), **options),
+            Surroundings(self.clock, self.counters, random.Random(2).randbytes),
+            self.newSocket,
+            resolveName,
+        )
+
+    def startServer(self) -> None:
+        factory = Factory()
+        factory.buildProtocol = lambda address: self.served.append(self.serves()) or self.served[-1]
+        around = Surroundings(self.clock, Counters(), random.Random(1).randbytes)
+        self.transport = self.network.transport(SERVER)
+        self.server = Server(ServerSettings(**self.options), around, self.transport, factory)
+        self.server.open()
+
+    def newSocket(self, peer):
+        self.sockets.append(self.network.transport(peer=peer, counters=self.counters))
+        return self.sockets[-1]
+
+    def open(self) -> Recorder:
+        recorder = Recorder()
+        opened = self.client.openStream(recorder)
+        opened.addErrback(recorder.connectionLost)
+        return recorder
+
+    def run(self, condition, seconds: float = 60) -> bool:
+        return advanceUntil(self.clock, condition, seconds)
+
+
+def test_aQuestionIsAnsweredInOneRoundTrip():
+    tunnel = Tunnel()
+    stream = tunnel.open()
+    stream.transport.write(b"hello")
+    assert tunnel.run(lambda: stream.received == b"hello")
+    assert tunnel.clock.seconds() == pytest.approx(0.020, abs=0.002)
+
+
+def test_streamsShareASession():
+    tunnel = Tunnel()
+    streams = [tunnel.open() for _ in range(50)]
+    for index, stream in enumerate(streams):
+        stream.transport.write(b"%d" % index)
+    assert tunnel.run(lambda: all(stream.received == b"%d" % i for i, stream in enumerate(streams)))
+    assert len(tunnel.sockets) == 1 and len(tunnel.server.conversations()) == 1
+
+
+def test_aServerThatIsNotThereFailsTheStreamInBoundedTime():
+    tunnel = Tunnel(listening=False)
+    stream = tunnel.open()
+    stream.transport.write(b"hello")
+    assert tunnel.run(lambda: stream.lost is not None, CONNECT_TIMEOUT + 1)
+    assert tunnel.clock.seconds() == pytest.approx(CONNECT_TIMEOUT)
+    assert stream.lost.check(TimeoutError) and "--key" in stream.lost.getErrorMessage()
+    assert tunnel.client.links == [] and tunnel.clock.getDelayedCalls() == []
+
+
+def test_aRefusedServerSaysSoAndMayStillStart():
+    tunnel = Tunnel(listening=False)
+    tunnel.network.refuses = True
+    stream = tunnel.open()
+    stream.transport.write(b"hello")
+    tunnel.run(lambda: False, 3)
+    assert stream.lost is None
+    tunnel.startServer()
+    assert tunnel.run(lambda: stream.received == b"hello")
+
+
+def test_anUnknownHostFailsTheStreamAtOnceAndTheNextOneTriesAgain():
+    answers = [defer.fail(DNSLookupError("no such host")), defer.succeed(SERVER[0])]
+    tunnel = Tunnel(resolveName=lambda host: answers.pop(0))
+    first = tunnel.open()
+    assert first.lost.check(DNSLookupError)
+    second = tunnel.open()
+    second.transport.write(b"hello")
+    assert tunnel.run(lambda: second.received == b"hello")
+
+
+def test_aSilentSessionEndsAndTheNextStreamDialsANewOne():
+    tunnel = Tunnel()
+    first = tunnel.open()
+    first.transport.write(b"hello")
+    assert tunnel.run(lambda: first.received == b"hello")
+    tunnel.network.cut(tunnel.sockets[0], tunnel.transport)
+    began = tunnel.clock.seconds()
+    assert tunnel.run(lambda: first.lost is not None, 2 * KEEPALIVE_TIMEOUT)
+    assert tunnel.clock.seconds() - began <= KEEPALIVE_TIMEOUT + 0.1
+    assert first.lost.check(ConnectionLost) and "30 s" in first.lost.getErrorMessage()
+    second = tunnel.open()
+    second.transport.write(b"again")
+    assert tunnel.run(lambda: second.received == b"again")
+    assert len(tunnel.sockets) == 2
+    assert tunnel.run(lambda: len(tunnel.server.conversations()) == 1, 2 * KEEPALIVE_TIMEOUT)
+
+
+def test_anIdleSessionIsKeptAliveForHoursByAHandfulOfDatagrams():
+    tunnel = Tunnel()
+    stream = tunnel.open()
+    stream.transport.write(b"hello")
+    tunnel.run(lambda: False, 60)
+    before = tunnel.counters.OutPkts
+    tunnel.run(lambda: False, 3600)
+    assert stream.lost is None
+    assert tunnel.counters.OutPkts - before <= 3600 / 10 * 3  # a NOP each way every 10 s, and its ack
+    stream.transport.write(b"still")
+    assert tunnel.run(lambda: stream.received == b"hellostill")
+
+
+@pytest.mark.parametrize("smuxver", [1, 2])
+def test_aStoppedReaderStopsTheFarWriterAndMemoryStaysBounded(smuxver):
+    class Stopped(Recorder):
+        def connectionMade(self):
+            self.transport.pauseProducing()
+
+    tunnel = Tunnel(serves=Stopped, nocomp=True, smuxver=smuxver, smuxbuf=1 << 20, streambuf=1 << 18)
+    stream = tunnel.open()
+    producer = Endless(stream.transport)
+    tunnel.run(lambda: False, 60)
+    assert not producer.running
+    assert producer.written < (1 << 20) + 2_000_000  # smuxbuf, both windows, and what waits to be sent
+    reader = tunnel.served[0]
+    for _ in range(20):
+        reader.transport.resumeProducing()
+        tunnel.run(lambda: False, 1)
+        reader.transport.pauseProducing()
+    assert len(reader.received) > 4_000_000
+    assert producer.written - len(reader.received) < (1 << 20) + 2_000_000
+
+
+class Endless:
+    """A producer that writes whenever it may."""
+
+    def __init__(self, transport) -> None:
+        self.transport = transport
+        self.written = 0
+        self.running = True
+        transport.registerProducer(self, True)
+        self.resumeProducing()
+
+    def pauseProducing(self):
+        self.running = False
+
+    def resumeProducing(self):
+        self.running = True
+        while self.running:
+            self.written += 10_000
+            self.transport.write(b"e" * 10_000)
+
+    def stopProducing(self):
+        self.running = False
+
+
+def test_onSmux2ASlowStreamDoesNotStopTheOthers():
+    class SometimesStopped(Echo):
+        def dataReceived(self, data):
+            if data.startswith(b"stop"):
+                self.transport.pauseProducing()
+            else:
+                super().dataReceived(data)
+
+    tunnel = Tunnel(serves=SometimesStopped, smuxver=2)
+    slow, other = tunnel.open(), tunnel.open()
+    slow.transport.write(b"stop")
+    tunnel.run(lambda: False, 1)
+    producer = Endless(slow.transport)
+    tunnel.run(lambda: not producer.running)
+    other.transport.write(b"hello")
+    began = tunnel.clock.seconds()
+    assert tunnel.run(lambda: other.received == b"hello", 10)
+    assert tunnel.clock.seconds() - began < 1
+
+
+def test_allThatWasWrittenBeforeACloseArrives():
+    tunnel = Tunnel(serves=Recorder, faults={"loss": 0.1})
+    stream = tunnel.open()
+    stream.transport.write(b"x" * 1_000_000)
+    stream.transport.loseConnection()
+    assert tunnel.run(lambda: tunnel.served and tunnel.served[0].lost is not None)
+    assert len(tunnel.served[0].received) == 1_000_000
+
+
+def test_aClientThatStartsOverOnTheSameAddressGetsANewSession():
+    tunnel = Tunnel()
+    first = tunnel.open()
+    first.transport.write(b"one")
+    assert tunnel.run(lambda: first.received == b"one")
+    address = tunnel.sockets[0].address
+    tunnel.client.close()
+    tunnel.newSocket = lambda peer: tunnel.network.transport(address, peer, tunnel.counters)
+    tunnel.client._newTransport = tunnel.newSocket
+    second = tunnel.open()
+    second.transport.write(b"two")
+    assert tunnel.run(lambda: second.received == b"two")
+    assert len(tunnel.server.conversations()) == 1
+
+
+def test_anotherKeyIsSilenceAndCounted():
+    tunnel = Tunnel(listening=False)
+    tunnel.options = {"key": "another"}
+    tunnel.startServer()
+    stream = tunnel.open()
+    stream.transport.write(b"hello")
+    assert tunnel.run(lambda: stream.lost is not None)
+    assert tunnel.server.conversations() == []
+    assert tunnel.server.port.around.counters.InCsumErrors > 0

@@ -1,0 +1,54 @@
+"""Random worlds: whatever the options, the network and the applications, every byte arrives once and in order."""
+
+from __future__ import annotations
+
+import pytest
+from world import World
+
+CHUNK = 25  # worlds in one test, so that a run spreads over workers without a thousand lines
+
+
+@pytest.mark.parametrize("first", range(0, 300, CHUNK))
+def test_everyByteArrivesInEveryWorld(first):
+    for seed in range(first, first + CHUNK):
+        World(seed).run()
+
+
+def test_aWorldIsTheSameEachTimeItIsPlayed():
+    traces = []
+    for _ in range(2):
+        world = World(7, faults={"loss": 0.05, "reorder": 0.05, "delay": 20.0})
+        world.run()
+        traces.append((list(world.network.trace), world.clientCounters.asDict(), world.clock.seconds()))
+    assert traces[0] == traces[1]
+
+
+@pytest.mark.parametrize("server", [(0, 0), (10, 3), (5, 2)])
+@pytest.mark.parametrize("client", [(0, 0), (10, 3), (5, 2), (20, 10), (2, 2)])
+def test_anyFECOnEitherEndIsUnderstood(client, server):
+    world = World(11, fixed={"mtu": 1350}, faults={"loss": 0.05, "delay": 20.0, "corrupt": 0.0})
+    for settings, shards in ((world.clientSettings, client), (world.serverSettings, server)):
+        object.__setattr__(settings, "datashard", shards[0])
+        object.__setattr__(settings, "parityshard", shards[1])
+    world.run()
+    if 0 not in client:
+        assert world.serverCounters.FECParityShards > 0
+
+
+def test_FECRebuildsWhatIsLostOnceTheParametersAreKnown():
+    world = World(12, fixed={"datashard": 10, "parityshard": 3, "mtu": 576}, faults={"loss": 0.05, "delay": 20.0})
+    world.wanted = 12
+    world.run()
+    assert world.serverCounters.FECRecovered > 0
+    assert world.clientCounters.FECRecovered > 0  # the server answers with the client's parameters
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("nocomp", [True, False])
+def test_theServerFollowsTheClientsVersionAndCompression(version, nocomp):
+    world = World(13)
+    object.__setattr__(world.clientSettings, "smuxver", version)
+    object.__setattr__(world.clientSettings, "nocomp", nocomp)
+    object.__setattr__(world.serverSettings, "smuxver", 3 - version)
+    object.__setattr__(world.serverSettings, "nocomp", not nocomp)
+    world.run()
