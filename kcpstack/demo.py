@@ -210,7 +210,8 @@ class Demo:
 
     def rtt(self) -> float:
         """The client's estimate of the round trip, in ms; 0 before the first."""
-        return max((each.arq.srtt for each in self.client.client.conversations()), default=0.0)
+        estimates = [link.conversation.arq.srtt for link in self.client.client.links]
+        return max((srtt for srtt in estimates if srtt is not None), default=0.0)
 
     def counted(self, name: str) -> int:
         """A counter of both ends together."""
@@ -303,7 +304,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The command.  Ends in SystemExit."""
     parser = argparse.ArgumentParser(prog="python -m kcpstack.demo", description="A tunnel over a bad path.")
     parser.add_argument("--seconds", type=float, default=20, help="for sending new data; default %(default)s")
-    parser.add_argument("--megabytes", type=float, default=40, help="each way at most; default %(default)s")
+    parser.add_argument("--megabytes", type=float, default=80, help="each way at most; default %(default)s")
     parser.add_argument("--streams", type=int, default=2, help="each way; default %(default)s")
     parser.add_argument("--delay", type=float, default=30, help="ms one way; default %(default)s")
     parser.add_argument("--loss", type=float, default=5, help="percent; default %(default)s")

@@ -29,7 +29,7 @@ STREAMS = (1, 64)
 SHAPES = ((1, 0), (0, 1), (1, 1))  # upload, download, both
 
 CLEAN_BYTES = 256 * 1024  # in each direction of the shape, in all streams together
-BAD_BYTES = 96 * 1024
+BAD_BYTES = 192 * 1024
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ def test_nothing_is_lost_doubled_or_changed(tunnel, case):
     it.transfer(**case.amounts(CLEAN_BYTES))
     it.link.set(**{**BAD, "corrupt": 0} if case.wire.crypt == "null" else BAD)
     it.transfer(**case.amounts(BAD_BYTES))
+    tally = it.link.tally()
+    assert any(tally[way][harm] for way in ("forward", "back") for harm in ("lost", "reordered", "duplicated"))
 
 
 @pytest.mark.parametrize("client,server", [(OURS, GO), (GO, OURS), (OURS, OURS)])
