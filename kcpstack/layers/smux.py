@@ -162,7 +162,7 @@ class SmuxSession:
         for command, streamID, payload in self._decoder.feed(data):
             if command == PSH:
                 stream = self._streams.get(streamID)
-                if stream is None:
+                if stream is None or stream.remoteEnded:
                     self._counters.UnknownStreams += 1
                 elif payload:
                     touched.setdefault(stream, []).append(payload)

@@ -77,7 +77,7 @@ class SmuxStream:
         "_output", "_sendWindow", "_producer", "_streaming", "_producerPaused",
         "_ending", "_closing", "_ended",
         "_unread", "_receiveWindow", "_paused", "_delivering",
-        "_remoteEnded", "_remoteClosed", "_readLost",
+        "remoteEnded", "_remoteClosed", "_remoteAborted", "_readLost",
         "_grace", "_lagging", "_shortfall", "_reason",
     )  # fmt: skip
 
@@ -100,9 +100,10 @@ class SmuxStream:
         self._receiveWindow = ReceiveWindow(session.version, streamBuffer)
         self._paused = False
         self._delivering = False  # _deliver will be called at the end of this turn
-        self._remoteEnded = False  # FIN has come
-        self._remoteClosed = False  # the mark has come
-        self._readLost = False  # and the protocol knows that FIN has come
+        self.remoteEnded = False  # FIN has come: no data may follow
+        self._remoteClosed = False  # and the mark after it
+        self._remoteAborted = False  # the mark has come before it
+        self._readLost = False  # the protocol knows that FIN has come
 
         self._grace: Any = None  # DelayedCall
         self._lagging = False  # only our FIN is left to send, FIN_LAG after the data
@@ -131,7 +132,7 @@ class SmuxStream:
             return
         self._closing = self._ending = True
         self._discardUnread()
-        if self._remoteEnded:
+        if self.remoteEnded:
             self._startGrace()
         self._sender.ready(self)
 
@@ -143,7 +144,7 @@ class SmuxStream:
     def abortConnection(self) -> None:
         if self._reason is not None:
             return
-        if not (self._remoteEnded and self._ended) and self._session.marksClosed:
+        if not (self.remoteEnded and self._ended) and self._session.marksClosed:
             self._sender.urgent(encodeHeader(self._session.version, NOP, self.streamID))
         self._endAtOnce()
         self._finish(Failure(ConnectionAborted()))
@@ -199,7 +200,7 @@ class SmuxStream:
 
     def resumeProducing(self) -> None:
         self._paused = False
-        if (self._unread.length or self._remoteEnded) and not self._delivering and self._reason is None:
+        if (self._unread.length or self.remoteEnded) and not self._delivering and self._reason is None:
             self._delivering = True
             self._sender.soon(self._deliver)
 
@@ -252,7 +253,7 @@ class SmuxStream:
         if not self._ended:
             self._ended = True
             parts.append(encodeHeader(self._session.version, FIN, self.streamID))
-        if self._closing and not self._remoteEnded and self._session.marksClosed:
+        if self._closing and not self.remoteEnded and self._session.marksClosed:
             parts.append(encodeHeader(self._session.version, NOP, self.streamID))
         if self._closing or self._readLost:
             self._finish(Failure(ConnectionDone()))
@@ -260,7 +261,7 @@ class SmuxStream:
 
     def _readsBehind(self) -> bool:
         """Whether a FIN now could make a Go peer throw away what it has not read yet."""
-        unknowing = self._remoteEnded and not self._session.peerAnnounced
+        unknowing = self.remoteEnded and not self._session.peerAnnounced
         return unknowing and self._sendWindow.outstanding > 0
 
     # for the session: what has arrived
@@ -282,11 +283,14 @@ class SmuxStream:
 
     def ended(self) -> None:
         """FIN has arrived; ``arrived`` follows, with what came before it."""
-        self._remoteEnded = True
+        self.remoteEnded = True
 
     def closed(self) -> None:
         """The mark has arrived; ``arrived`` follows, with what came before it."""
-        self._remoteClosed = True
+        if self.remoteEnded:
+            self._remoteClosed = True
+        else:
+            self._remoteAborted = True
 
     def arrived(self, payloads: list[memoryview]) -> bool:
         """Take in the payloads that one delivery has brought, possibly none.  Returns False where
@@ -319,7 +323,7 @@ class SmuxStream:
         self._guarded(self._protocol.dataReceived, data)
 
     def _consumed(self, count: int) -> None:
-        if self._receiveWindow.consumed(count) and not self._remoteEnded:
+        if self._receiveWindow.consumed(count) and not self.remoteEnded:
             self._sender.updateDue(self)
 
     def _deliver(self) -> None:
@@ -342,12 +346,12 @@ class SmuxStream:
         """Act on what the peer has ended, as far as the protocol has been given all before it."""
         if self._reason is not None:
             return
+        if self._remoteAborted:
+            self._finish(Failure(ConnectionLost("the peer aborted the stream")))
+            return
         if self._remoteClosed:
-            if not self._remoteEnded:
-                self._finish(Failure(ConnectionLost("the peer aborted the stream")))
-                return
             self._dropOutput()
-        if not self._remoteEnded or self._unread.length:
+        if not self.remoteEnded or self._unread.length:
             return
         if not self._closing:
             if self._paused:
