@@ -24,7 +24,10 @@ from kcpstack.layers.smux_frames import HEADER_SIZE
 
 __all__ = ["FrameSender"]
 
-WRITE_SIZE = 65536  # bytes given to the session at once: one snappy chunk, and how far we overshoot a pause
+# Bytes given to the session at once, or one frame if that is longer.  It is how far we overshoot a pause
+# and what becomes one snappy chunk, which the peer cannot restore before its last byte: on a path
+# of 4 KB/s, 64 KiB of silence are taken for a dead peer.
+WRITE_SIZE = 16384
 
 
 @implementer(IPushProducer)
