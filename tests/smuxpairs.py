@@ -9,7 +9,17 @@ from twisted.internet.task import Clock
 
 from kcpstack.counters import Counters
 from kcpstack.layers.smux import ANNOUNCE_ID, SmuxSession
-from kcpstack.layers.smux_frames import FIN, NOP, PSH, SYN, UPD, FrameDecoder, decodeUpdate, encodeHeader, encodeUpdate
+from kcpstack.layers.smux_frames import (
+    FIN,
+    NOP,
+    PSH,
+    SYN,
+    UPD,
+    FrameDecoder,
+    decodeUpdate,
+    encodeHeader,
+    encodeUpdate,
+)
 from kcpstack.testing.streams import HalfCloseableRecorder, until
 from kcpstack.testing.transports import MemoryTransport, connectedPair
 
@@ -39,8 +49,15 @@ def newSession(clock: Clock, **options: Any) -> SmuxSession:
 class Pair:
     """A client's session and a server's, connected."""
 
-    def __init__(self, version: int, seed: int | None = 0, protocol: Any = HalfCloseableRecorder, **options: Any):
-        self.clock = Clock()
+    def __init__(
+        self,
+        version: int,
+        seed: int | None = 0,
+        protocol: Any = HalfCloseableRecorder,
+        clock: Clock | None = None,
+        **options: Any,
+    ) -> None:
+        self.clock = Clock() if clock is None else clock
         self.factory = Accepting(protocol)
         self.client = newSession(self.clock, version=version, **options)
         self.server = newSession(self.clock, streamFactory=self.factory, **options)
