@@ -172,9 +172,7 @@ class Demo:
         self.link = BadLink(reactor, (LOOPBACK, serverPort), options.seed, faults)
         self.link.startListening()
         remote = Address(LOOPBACK, self.link.getHost().port)
-        self.client = ClientService(
-            reactor, ClientSettings(localaddr=listen, remoteaddr=remote, **TUNING)
-        )
+        self.client = ClientService(reactor, ClientSettings(localaddr=listen, remoteaddr=remote, **TUNING))
         self.client.startService()
 
     def stop(self) -> None:
@@ -196,7 +194,7 @@ class Demo:
             greeting = FLOW_NUMBER.pack(number)
             local = Sender(flow, self.expired, greeting) if flow.direction == UP else Receiver(flow, greeting)
             connectProtocol(endpoint, local).addErrback(lambda _, flow=flow: flow.finish(False))
-        everything = defer.gatherResults([flow.done for flow in self.flows])
+        everything = defer.gatherResults([flow.done for flow in self.flows], consumeErrors=True)
         everything.addTimeout(self.options.seconds + self.options.patience, self._reactor, lambda *_: None)
         return everything.addBoth(self._finished)
 

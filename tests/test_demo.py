@@ -111,4 +111,4 @@ def test_the_command_moves_bytes_over_a_bad_path_and_reports():
 def test_the_command_fails_where_nothing_arrives():
     done = demo("--seconds", "1", "--patience", "1", "--loss", "100")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "Not every byte arrived" in done.stdout
+    assert "Not every byte arrived" in done.stdout and done.stderr == ""

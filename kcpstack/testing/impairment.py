@@ -116,7 +116,7 @@ class Impairment:
         self._bottleneckFree = 0.0  # when the last byte in the queue will have left
         self._latest = 0.0  # no datagram arrives before this one, unless held back
         self._inBurst = False
-        self._jitterSlot = -1
+        self._jitterSlot = -1.0
         self._jitterLevels = (0.0, 0.0)
         self._loss, self._reorder, self._duplicate, self._corrupt = (
             random.Random(f"{self._name}/{effect}").random for effect in FRACTIONS
@@ -238,7 +238,8 @@ class InFlight:
 
     def take(self, now: float, limit: int) -> list[Any]:
         """Take out what is due by ``now``, at most ``limit`` things."""
-        heap, taken = self._heap, []
+        heap = self._heap
+        taken: list[Any] = []
         while heap and heap[0][0] <= now and len(taken) < limit:
             taken.append(heapq.heappop(heap)[2])
         return taken
