@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from peers import OURS, Tunnel, Wire
 
 import kcpstack.ciphers
 
@@ -78,6 +79,17 @@ def test_aPluginModuleThatCannotBeImportedDoesNotHideTheOthers(installed: Path, 
     (plugins / "broken_cipher_plugin.py").write_text("raise SystemError('broken')\n")
     printed = run("from kcpstack.ciphers import cipherNames; print(*cipherNames())", tmp_path, installed)
     assert {"rot", "aes"} <= set(printed.split())
+
+
+def test_theTunnelRunsOnItByItsNameAlone(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(installed))
+    tunnel = Tunnel(tmp_path / "tunnel", OURS, OURS, Wire(crypt="rot", smux=2))
+    try:
+        tunnel.start()
+        tunnel.transfer(upload=200_000, download=200_000, streams=3)
+    finally:
+        complaints = tunnel.stop()
+    assert complaints == []
 
 
 def test_theExampleIsAtMost30LinesOfInterfacesAndNothingElseOfOurs() -> None:

@@ -70,7 +70,7 @@ class Process:
                 [*_diesWithUs(), *command],
                 stderr=output,
                 cwd=CHECKOUT,
-                env={**os.environ, "PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONPATH": _path(), "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
                 **{"stdin": subprocess.DEVNULL, "stdout": output, **settings},
             )
@@ -257,6 +257,11 @@ class Tunnel:
             print(f"---- {role}, {process}")
         if "link" in self.processes and self.link.status is None:
             print(f"---- link, seed {self.seed}: {self.link.tally()}")
+
+
+def _path() -> str:
+    """This checkout, and whatever the test has put on the path besides."""
+    return os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
 
 
 def _goProgram(role: str) -> list[str]:

@@ -70,7 +70,7 @@ def casesFor(client: str, server: str, crypts: tuple[str, ...]) -> list[Case]:
     ]
 
 
-CASES = casesFor(OURS, GO, CRYPTS) + casesFor(GO, OURS, CRYPTS) + casesFor(OURS, OURS, ("null", "aes"))
+CASES = casesFor(OURS, GO, CRYPTS) + casesFor(GO, OURS, CRYPTS) + casesFor(OURS, OURS, ("null", *CRYPTS))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
