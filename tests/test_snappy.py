@@ -19,7 +19,7 @@ from zope.interface.verify import verifyObject
 from kcpstack.counters import Counters
 from kcpstack.interfaces import ICompressor, ISessionTransport
 from kcpstack.layers.smux_frames import PSH, FrameDecoder
-from kcpstack.layers.snappy import CompressedTransport, SnappyCodec
+from kcpstack.layers.snappy import CHUNK_SIZE, CompressedTransport, SnappyCodec
 
 IDENTIFIER = b"\xff\x06\x00\x00sNaPpY"
 NOISE = random.Random(2).randbytes(200_000)
@@ -82,12 +82,13 @@ def test_the_stream_identifier_comes_once_with_the_first_data() -> None:
     assert IDENTIFIER not in codec.compress(b"second")
 
 
-def test_a_write_is_one_chunk_for_each_65536_bytes() -> None:
+def test_a_write_is_one_chunk_for_each_frame_that_is_in_it() -> None:
     codec = SnappyCodec()
     codec.compress(b"first")
-    assert codec.compress(NOISE[:65536]) == chunk(1, checksum(NOISE[:65536]) + NOISE[:65536])
-    expected = [chunk(1, checksum(part) + part) for part in (NOISE[:65536], NOISE[65536:65540])]
-    assert codec.compress(NOISE[:65540]) == b"".join(expected)
+    whole, more = NOISE[:CHUNK_SIZE], NOISE[CHUNK_SIZE : CHUNK_SIZE + 4]
+    assert codec.compress(whole) == chunk(1, checksum(whole) + whole)
+    expected = [chunk(1, checksum(part) + part) for part in (whole, more)]
+    assert codec.compress(whole + more) == b"".join(expected)
 
 
 @pytest.mark.parametrize("random_bytes", range(0, 4000, 97))

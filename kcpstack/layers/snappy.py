@@ -11,8 +11,8 @@ docs/wire: "Compression")::
     0x80 - 0xfe   skipped (0xfe is padding)
     0x02 - 0x7f   an error
 
-A chunk holds at most 65536 plain bytes.  Each write becomes whole chunks, so that the peer never
-waits for more before it can restore what was written.
+A chunk holds at most 65536 plain bytes, ours CHUNK_SIZE.  Each write becomes whole chunks, so that the peer
+never waits for more before it can restore what was written.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from kcpstack.interfaces import ICompressor, ISessionTransport
 
 __all__ = ["SnappyCodec", "CompressedTransport"]
 
+# Plain bytes in a chunk of ours: a smux frame of kcptun's size with its header.  Until the last byte of a
+# chunk is there its peer has nothing; on a path of 1 KB/s a chunk of 64 KiB is a minute of silence.
+CHUNK_SIZE = 8200
 BLOCK_SIZE = 65536  # plain bytes in a chunk at most: the format's own limit
 MAX_COMPRESSED = 32 + BLOCK_SIZE + BLOCK_SIZE // 6  # the longest raw block that encoders make of that
 CHUNK_HEAD = 4  # type and length
@@ -52,18 +55,18 @@ class SnappyCodec:
         self._decoder = _ChunkDecoder()
 
     def compress(self, data: bytes) -> bytes:
-        """One chunk for each 65536 bytes of ``data``; nothing for nothing."""
+        """One chunk for each CHUNK_SIZE bytes of ``data``; nothing for nothing."""
         if not data:
             return b""
         parts: list[bytes] = []
         if not self._begun:
             self._begun = True
             parts.append(STREAM_IDENTIFIER)
-        if len(data) <= BLOCK_SIZE:
+        if len(data) <= CHUNK_SIZE:
             _encodeChunk(data, parts)
         else:
-            for start in range(0, len(data), BLOCK_SIZE):
-                _encodeChunk(data[start : start + BLOCK_SIZE], parts)
+            for start in range(0, len(data), CHUNK_SIZE):
+                _encodeChunk(data[start : start + CHUNK_SIZE], parts)
         return b"".join(parts)
 
     def decompress(self, data: bytes) -> bytes:
