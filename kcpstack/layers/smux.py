@@ -79,7 +79,7 @@ class SmuxSession:
         self._keepalive = keepalive
         self._streamFactory = streamFactory
         self._decoder = FrameDecoder(version)
-        self._sender = FrameSender(clock, frameSize)
+        self._sender = FrameSender(clock)
         self._streams: dict[int, SmuxStream] = {}
         self._nextID = FIRST_STREAM
         self._up = False

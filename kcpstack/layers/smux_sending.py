@@ -20,13 +20,11 @@ from typing import Any, Callable
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from kcpstack.layers.smux_frames import HEADER_SIZE
-
 __all__ = ["FrameSender"]
 
-# Bytes given to the session at once, or one frame if that is longer.  It is how far we overshoot a pause
-# and what becomes one snappy chunk, which the peer cannot restore before its last byte: on a path
-# of 4 KB/s, 64 KiB of silence are taken for a dead peer.
+# Bytes given to the session at once, up to the end of the frame that reaches them: what we overshoot a
+# pause by, and what becomes one snappy chunk.  The peer can restore nothing of a chunk before its last
+# byte: on a path of 4 KB/s, 64 KiB at once are silence enough to be taken for a dead peer.
 WRITE_SIZE = 16384
 
 
@@ -38,10 +36,9 @@ class FrameSender:
     anything), ``takeFrame(parts)`` (append it, return its bytes) and ``encodeUpdate()``.
     """
 
-    def __init__(self, clock: Any, frameSize: int) -> None:
-        """``frameSize`` is the payload of a PSH frame at most, in bytes."""
+    def __init__(self, clock: Any) -> None:
+        """``clock`` is an IReactorTime."""
         self._clock = clock
-        self._room = max(1, WRITE_SIZE - HEADER_SIZE - frameSize)
         self._transport: Any | None = None
         self._paused = False
         self._pumping = False
@@ -154,7 +151,7 @@ class FrameSender:
             self._pumping = False
 
     def _gather(self) -> list[Any]:
-        """The next frames, about WRITE_SIZE bytes, in pieces."""
+        """The next frames, WRITE_SIZE bytes of them if there are so many, in pieces."""
         parts: list[Any] = self._urgent
         size = self.urgentBytes
         self._urgent = []
@@ -163,7 +160,7 @@ class FrameSender:
             parts.append(stream.encodeUpdate())
         self._updates.clear()
         ready = self._ready
-        while ready and size <= self._room:
+        while ready and size < WRITE_SIZE:
             stream, _ = ready.popitem(last=False)
             size += stream.takeFrame(parts)
             if stream.sendable:
