@@ -164,6 +164,24 @@ def test_ipv6Works():
     ends.close()
 
 
+def test_everyAddressMeansBothFamilies():
+    reactor = FakeReactor()
+    server, heard = UDPTransport(reactor, Counters()), Receiver()
+    server.startListening(heard)
+    families = ["127.0.0.1", "::1"] if socket.has_dualstack_ipv6() else ["127.0.0.1"]
+    for host in families:
+        client, answered = UDPTransport(reactor, Counters(), peer=(host, server.getHost().port)), Receiver()
+        client.startListening(answered)
+        client.send(batchOf([100, 100]), None)
+        server.doRead()
+        server.send(batchOf([50]), heard.datagrams[-1][1])
+        client.doRead()
+        assert len(answered.datagrams) == 1
+        client.stopListening()
+    assert len(heard.datagrams) == 2 * len(families)
+    server.stopListening()
+
+
 class FaultySocket:
     """A socket whose sendmsg answers from a list of errors, then works."""
 

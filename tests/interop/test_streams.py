@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import threading
+import time
 from concurrent.futures import Future
 
 import pytest
@@ -133,3 +134,26 @@ def test_all_that_the_application_wrote_before_it_closed_arrives(tunnel, client,
     with dial(it) as connection:
         connection.sendall(DATA)
     assert target.result() == DATA
+
+
+@pytest.mark.parametrize("smux", [1, 2])
+def test_half_close_towards_go_ends_both_directions_and_nothing_hangs(tunnel, smux):
+    target = OneConnection(readAll)
+    it = tunnel(OURS, GO, Wire(smux=smux), targetOption=target.option)
+    with dial(it) as connection:
+        connection.sendall(DATA)
+        connection.shutdown(socket.SHUT_WR)
+        assert target.result() == DATA
+        assert ended(connection)
+
+
+@pytest.mark.parametrize("smux", [1, 2])
+def test_a_writer_whose_go_peer_has_closed_is_told_in_bounded_time(tunnel, smux):
+    target = OneConnection(lambda connection: connection.sendall(DATA))
+    it = tunnel(OURS, GO, Wire(smux=smux), targetOption=target.option)
+    with dial(it) as connection:
+        assert readAll(connection) == DATA
+        with pytest.raises(OSError):
+            for _ in range(PATIENCE * 100):
+                connection.sendall(b"is anybody still reading?")
+                time.sleep(0.01)
