@@ -224,12 +224,14 @@ def test_a_target_that_refuses_resets_the_connection_and_says_why() -> None:
 def test_a_target_that_does_not_answer_is_given_up() -> None:
     tunnel = Tunnel()
     tunnel.target.silent = True
-    application = tunnel.connect()
-    tunnel.until(lambda: tunnel.target.waiting)
-    tunnel.advance(REACH_TIMEOUT - 0.1)
-    assert application.lost is None
-    tunnel.until(lambda: application.lost, patience=1)
+    with capturedLogs() as logs:
+        application = tunnel.connect()
+        tunnel.until(lambda: tunnel.target.waiting)
+        tunnel.advance(REACH_TIMEOUT - 0.1)
+        assert application.lost is None
+        tunnel.until(lambda: application.lost, patience=1)
     assert tunnel.target.waiting[0].called
+    assert "not reached within 10 s" in refusals(logs)[0]
 
 
 def test_refusals_are_logged_at_a_bounded_rate_and_none_is_left_out_of_the_count() -> None:

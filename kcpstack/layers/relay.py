@@ -25,7 +25,7 @@ from typing import Any
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, TimeoutError
 from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -136,7 +136,7 @@ class _Relay:
         if end is self.near:
             end.transport.pauseProducing()
             self._reaching = maybeDeferred(self._factory.reach, self.far)
-            self._reaching.addTimeout(REACH_TIMEOUT, self._factory.clock)
+            self._reaching.addTimeout(REACH_TIMEOUT, self._factory.clock, _tooLate)
             self._reaching.addCallbacks(self._reached, self._notReached)
         elif self.near.lost:
             end.transport.abortConnection()
@@ -183,6 +183,10 @@ class _Relay:
         else:
             self.whyOver = reason.getErrorMessage()
             transport.abortConnection()
+
+
+def _tooLate(result: Any, seconds: float) -> None:
+    raise TimeoutError(string=f"not reached within {seconds:.0f} s")
 
 
 @implementer(IHalfCloseableProtocol)
