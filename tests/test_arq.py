@@ -198,13 +198,22 @@ class TestRoundTrip:
         receive(arq, segment(ACK, sn=0, ts=again[2], una=1), now=530)
         assert arq.srtt == 30
 
-    def test_takesNoSampleFromAnAckOfAnEarlierSending(self):
+    def test_isExactForAnAckOfAnEarlierSendingSoThatATooShortRTOGrows(self):
         arq = makeARQ()
         arq.write(b"x")
         (first,) = segmentsOf(flushed(arq, 0))
         flushed(arq, 500)
         receive(arq, segment(ACK, sn=0, ts=first[2], una=1), now=530)
-        assert arq.srtt is None
+        assert arq.srtt == 530 and arq.rto > 530
+
+    def test_isTakenOnceADatagramSoThatManyAcksDoNotHideItsVariance(self):
+        arq = makeARQ()
+        arq.write(b"x" * MSS * 20)
+        pushes = segmentsOf(flushed(arq, 0))
+        receive(arq, b"".join(segment(ACK, sn=s[3], ts=s[2]) for s in pushes[:10]), now=100)
+        receive(arq, b"".join(segment(ACK, sn=s[3], ts=s[2]) for s in pushes[10:]), now=200)
+        assert arq.srtt == 100 + 100 / 8
+        assert arq.rto == pytest.approx(arq.srtt + 4 * (50 + 50 / 4))
 
     def test_isNotTakenFromRecoveredDatagrams(self):
         arq = makeARQ()

@@ -8,7 +8,8 @@ widened to the nearest full number (:func:`kcpstack.kernels.segment.nearest`).
 
 **Every transmission has a number of its own**, and that number travels as ``ts``, which the peer only
 echoes.  So an ack tells not just which segment arrived but which sending of it: the round trip
-is exact even for segments sent twice (no Karn ambiguity), and the numbers order all sendings.
+is exact even for segments sent twice (no Karn ambiguity), and the numbers order all sendings.  Where a
+round trip longer than the RTO has everything sent twice, the first acks say so, and the RTO grows.
 
 **Loss shows in the order of sending.**  An acknowledged transmission has overtaken all lower numbers
 still out.  One that has been overtaken by ``resend`` ack datagrams is lost.  Older transmissions have been
@@ -57,7 +58,7 @@ class Tuning:
 class _Segment:
     """One segment of ours, from its first sending until it is acknowledged."""
 
-    __slots__ = ("sn", "data", "number", "sent", "timeouts", "resent")
+    __slots__ = ("sn", "data", "number", "sent", "timeouts", "earlier")
 
     def __init__(self, sn: int, data: Any) -> None:
         self.sn = sn
@@ -65,7 +66,13 @@ class _Segment:
         self.number = 0  # of its latest transmission; ACKNOWLEDGED once it needs no more
         self.sent = 0.0  # when that was, ms
         self.timeouts = 0  # in a row, since it was last sent for another reason
-        self.resent = False
+        self.earlier: tuple[tuple[int, float], ...] = ()  # number and time of the transmissions before
+
+    def sentAt(self, number: int) -> float | None:
+        """When the transmission with this number was; None where it was not of this segment."""
+        if number == self.number:
+            return self.sent
+        return next((sent for earlier, sent in self.earlier if earlier == number), None)
 
 
 @implementer(IARQ)
@@ -180,6 +187,7 @@ class ARQ:
         """Take the segments of one datagram.  False where it, or its rest, is no KCP of ours."""
         una = -1
         newest = -1  # highest transmission number this datagram acknowledges
+        newestSent: float | None = None
         rightUpTo = start
         while end - rightUpTo >= OVERHEAD:
             conv, cmd, _frg, window, ts, sn, wireUna, length = HEADER.unpack_from(view, rightUpTo)
@@ -194,30 +202,35 @@ class ARQ:
             if cmd == PUSH:
                 self._pushReceived(sn, ts, view[body : body + length], now)
             elif cmd == ACK:
-                newest = max(newest, self._ackReceived(sn, ts, now, recovered))
+                number, sent = self._ackReceived(sn, ts, now)
+                if number > newest:
+                    newest, newestSent = number, sent
             elif cmd == ASK:
                 self._tell = True
             rightUpTo = body + length
+        if newestSent is not None and not recovered:
+            self._updateRTT(now - newestSent)  # one sample a datagram: acks that came together say the same
         if una > self._una:
             newest = max(newest, self._unaReceived(una, now))
         if newest >= 0:
             self._overtaken(newest)
         return rightUpTo == end
 
-    def _ackReceived(self, wireSN: int, ts: int, now: float, recovered: bool) -> int:
-        """One segment arrived.  Returns the number of the transmission that did it; -1: not ours."""
+    def _ackReceived(self, wireSN: int, ts: int, now: float) -> tuple[int, float | None]:
+        """One segment arrived.  Returns the number of the transmission that did it, -1 where it was
+        not ours, and when it was sent, where that is still known."""
         number = nearest(ts, self._number - 1)
         sn = nearest(wireSN, self._una)
         if not 0 < number < self._number or not 0 <= sn < self._nxt:
             self._counters.AcksIgnored += 1
-            return -1
+            return -1, None
         segment = self._segments.pop(sn, None)
-        if segment is not None:
-            if segment.number == number and not recovered:
-                self._updateRTT(now - segment.sent)
-            segment.number = ACKNOWLEDGED
-            self._congestion.acknowledged(1, len(self._segments), now)
-        return number
+        if segment is None:
+            return number, None
+        sent = segment.sentAt(number)
+        segment.number = ACKNOWLEDGED
+        self._congestion.acknowledged(1, len(self._segments), now)
+        return number, sent
 
     def _unaReceived(self, una: int, now: float) -> int:
         """All segments below ``una`` arrived.  Returns the highest transmission number known from
@@ -231,7 +244,7 @@ class ARQ:
             segment = self._segments.pop(sn, None)
             if segment is not None:
                 count += 1
-                if not segment.resent:
+                if not segment.earlier:
                     newest = max(newest, segment.number)
                 segment.number = ACKNOWLEDGED
         self._una = una
@@ -330,7 +343,8 @@ class ARQ:
     def _transmit(self, segment: _Segment, now: float, packer: _Packer) -> None:
         number = self._number
         self._number = number + 1
-        segment.resent = segment.number != 0
+        if segment.number:
+            segment.earlier = (*segment.earlier[-EARLIER_KEPT:], (segment.number, segment.sent))
         segment.number = number
         segment.sent = now
         self._flights[segment.timeouts].append((number, segment))
@@ -495,4 +509,5 @@ REMOTE_WINDOW_FIRST = 32  # segments, until the peer has said its own
 WINDOW_MAX = 0xFFFF  # segments; wnd has 16 bits
 ACK_EVERY = 16  # pushes; few enough for the smallest window in use (32), many enough to be cheap
 FLUSH_DATAGRAMS = 64  # one GSO send; more in a call would only delay the first
+EARLIER_KEPT = 7  # transmissions of one segment; acks of older ones are too late to matter
 TIMEOUTS_COUNTED = 64  # in a row; with the RTO's ceiling long reached, a bound on the lists
