@@ -182,6 +182,19 @@ def test_everyAddressMeansBothFamilies():
     server.stopListening()
 
 
+def test_aReceiverThatRaisesDoesNotCostTheSocket(ends):
+    def fail(batch):
+        raise ZeroDivisionError
+
+    receive, ends.heard.datagramsReceived = ends.heard.datagramsReceived, fail
+    ends.client.send(batchOf([10]), None)
+    ends.server.doRead()
+    ends.heard.datagramsReceived = receive
+    ends.client.send(batchOf([20]), None)
+    ends.server.doRead()
+    assert [len(datagram) for datagram, _ in ends.heard.datagrams] == [20]
+
+
 class FaultySocket:
     """A socket whose sendmsg answers from a list of errors, then works."""
 

@@ -233,3 +233,27 @@ def test_aProducerOfAnEndedSessionIsStopped(ends):
     producer = Producer(ends.left.session, 1, 1)
     ends.left.session.registerProducer(producer, True)
     assert producer.stopped
+
+
+def test_aProtocolThatRaisesLosesItsSessionAndNothingElse(ends):
+    def fail(data):
+        raise ZeroDivisionError("in the protocol")
+
+    ends.right.protocol.dataReceived = fail
+    ends.left.session.write(b"x")
+    ends.run(0.1)
+    (reason,) = ends.right.protocol.reasons
+    assert reason.check(ZeroDivisionError)
+    assert ends.right.finished == [ends.right.session]
+
+
+def test_aLayerBelowThatRaisesEndsTheSessionAndLeavesTheSharedBatchEmpty(ends):
+    def fail(batch):
+        raise RuntimeError("in a cipher, say")
+
+    ends.left.session._send = fail
+    ends.left.session.write(b"x")
+    ends.clock.advance(0)
+    (reason,) = ends.left.protocol.reasons
+    assert reason.check(RuntimeError)
+    assert len(ends.left.session.batch) == 0 and ends.idle()

@@ -9,9 +9,12 @@ import random
 from typing import Any
 
 import pytest
-from smuxpairs import Pair
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from smuxpairs import FIN, NOP, PSH, SYN, UPD, Pair, ScriptedPeer
 from twisted.internet.error import ConnectionDone
 
+from kcpstack.layers.smux import ANNOUNCE_ID
 from kcpstack.testing.streams import HalfCloseableRecorder
 from kcpstack.testing.transports import CAPACITY
 
@@ -192,3 +195,45 @@ def play(seed: int, version: int) -> dict[str, Any]:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_use_of_many_streams_keeps_every_promise(seed: int, version: int) -> None:
     assert play(seed, version)["streams"] > 0
+
+
+numbers = st.sampled_from((0, 3, 4, 5, 7, ANNOUNCE_ID, 0xFFFFFFFF))
+frames = st.one_of(
+    st.tuples(st.sampled_from((SYN, FIN, NOP)), numbers),
+    st.tuples(st.just(PSH), numbers, st.binary(max_size=30)),
+    st.tuples(st.just(UPD), numbers, st.sampled_from((0, 10, 2**31, 2**32 - 1)), st.integers(0, 2**32 - 1)),
+)
+
+
+@given(st.booleans(), st.lists(frames, max_size=20), st.lists(st.booleans(), min_size=20, max_size=20))
+@settings(max_examples=150, deadline=None)
+def test_any_frames_in_any_order_are_taken_or_end_the_session(server: bool, sent: list[Any], acts: list[bool]) -> None:
+    peer = ScriptedPeer(2, server=server)
+    if not server:
+        peer.open()
+    for frame, act in zip(sent, acts):
+        peer.send(frame)
+        if act and peer.factory.accepted and not peer.factory.accepted[-1].lost:
+            peer.factory.accepted[-1].transport.write(b"answer")
+    checkThatItEndsWell(peer)
+
+
+@given(st.booleans(), st.binary(max_size=120), st.integers(1, 20))
+@settings(max_examples=150, deadline=None)
+def test_any_bytes_are_taken_or_end_the_session(server: bool, rubbish: bytes, size: int) -> None:
+    peer = ScriptedPeer(2, server=server)
+    peer.open()
+    stream = bytes.fromhex("0202020003000000") + rubbish
+    for start in range(0, len(stream), size):
+        peer.sendBytes(stream[start : start + size])
+    checkThatItEndsWell(peer)
+
+
+def checkThatItEndsWell(peer: ScriptedPeer) -> None:
+    """Nothing was raised; the session is up, or over and counted once; after a silence nothing is left."""
+    broken = peer.counters.MuxErrs > 0 and not peer.ours.connected
+    assert peer.session.connected or broken
+    peer.clock.pump([1.0] * 40)
+    assert not peer.session.connected
+    assert peer.session.streamCount == 0
+    assert peer.clock.getDelayedCalls() == []

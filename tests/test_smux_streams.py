@@ -8,6 +8,7 @@ import pytest
 from smuxpairs import ANNOUNCEMENT, FIN, NOP, PSH, SYN, UPD, Pair, ScriptedPeer
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
+from twisted.protocols.basic import LineOnlyReceiver
 
 from kcpstack.layers.smux_stream import FIN_LAG, PEER_FIN_GRACE
 from kcpstack.testing.streams import StreamTransportConformance
@@ -240,7 +241,21 @@ def test_a_stream_without_data_from_us_ends_at_once() -> None:
     assert protocol.lost.check(ConnectionDone)
 
 
-# ------------------------------------------------------------------ protocols that misbehave
+# ------------------------------------------------------------------ protocols
+
+
+def test_a_protocol_of_twisted_s_own_stops_at_its_close() -> None:
+    pair = Pair(2, protocol=EchoFirstLine)
+    near, _ = pair.open()
+    near.transport.write(b"one\r\ntwo\r\nthree\r\n")
+    pair.until(lambda: near.lost)
+    assert near.received == b"one\r\n"
+
+
+class EchoFirstLine(LineOnlyReceiver):
+    def lineReceived(self, line: bytes) -> None:
+        self.sendLine(line)
+        self.transport.loseConnection()
 
 
 @pytest.mark.parametrize("method", ["connectionMade", "dataReceived", "readConnectionLost", "connectionLost"])

@@ -37,7 +37,7 @@ from zope.interface import implementer
 from kcpstack.batch import Batch
 from kcpstack.counters import Counters
 from kcpstack.interfaces import IARQ, ICongestionControl
-from kcpstack.kernels.segment import ACK, ASK, HEADER, MASK, OVERHEAD, PUSH, TELL, nearest
+from kcpstack.kernels.segment import ACK, ASK, HEADER, MASK, OVERHEAD, PUSH, TELL, Packer, nearest
 
 __all__ = ["ARQ", "Tuning"]
 
@@ -317,7 +317,7 @@ class ARQ:
         if not (pushes or acks or self._ask or self._tell):
             return False
         self._told = self._freeWindow()
-        packer = _Packer(batch, self._mtu)
+        packer = Packer(batch, self._mtu)
         if acks:
             self._putAcks(packer)
         self._putProbes(packer)
@@ -340,7 +340,7 @@ class ARQ:
         window = min(self._tuning.sendWindow, self._remoteWindow, self._congestion.window)
         return self._una + window - self._nxt
 
-    def _transmit(self, segment: _Segment, now: float, packer: _Packer) -> None:
+    def _transmit(self, segment: _Segment, now: float, packer: Packer) -> None:
         number = self._number
         self._number = number + 1
         if segment.number:
@@ -375,7 +375,7 @@ class ARQ:
         self.unsent -= len(chunk)
         return chunk
 
-    def _putAcks(self, packer: _Packer) -> None:
+    def _putAcks(self, packer: Packer) -> None:
         """All acks that tell the peer something: una covers those below rcvNxt, but the last one
         stays, for its ts."""
         acks, self._acks = self._acks, []
@@ -387,7 +387,7 @@ class ARQ:
             if index == last or nearest(sn, self._rcvNxt) >= self._rcvNxt:
                 packer.put(HEADER.pack(self.conv, ACK, 0, told, ts, sn, una, 0))
 
-    def _putProbes(self, packer: _Packer) -> None:
+    def _putProbes(self, packer: Packer) -> None:
         for wanted, cmd in ((self._ask, ASK), (self._tell, TELL)):
             if wanted:
                 una = self._rcvNxt & MASK
@@ -465,32 +465,6 @@ class ARQ:
         if self._tuning.backoff >= 2:
             return min(self.rto * (1 << timeouts), RTO_MAX)
         return min(self.rto * (1 + timeouts / 2), RTO_MAX)
-
-
-class _Packer:
-    """Fills datagrams up to the mtu, one segment after the other."""
-
-    __slots__ = ("_batch", "_mtu", "_parts", "_size")
-
-    def __init__(self, batch: Batch, mtu: int) -> None:
-        self._batch = batch
-        self._mtu = mtu
-        self._parts: list[Any] = []
-        self._size = 0
-
-    def put(self, header: bytes, data: Any = b"") -> None:
-        size = OVERHEAD + len(data)
-        if self._size + size > self._mtu:
-            self.finish()
-        self._parts.append(header)
-        self._parts.append(data)
-        self._size += size
-
-    def finish(self) -> None:
-        if self._parts:
-            self._batch.append(b"".join(self._parts))
-            self._parts = []
-            self._size = 0
 
 
 def _bySN(segment: _Segment) -> int:

@@ -12,7 +12,9 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-__all__ = ["ASK", "ACK", "HEADER", "MASK", "OVERHEAD", "PUSH", "TELL", "nearest", "peekConversation"]
+from kcpstack.batch import Batch
+
+__all__ = ["ASK", "ACK", "HEADER", "MASK", "OVERHEAD", "PUSH", "Packer", "TELL", "nearest", "peekConversation"]
 
 HEADER = struct.Struct("<IBBHIIII")  # conv, cmd, frg, wnd, ts, sn, una, len
 OVERHEAD = HEADER.size
@@ -43,3 +45,31 @@ def peekConversation(buffer: Any, start: int, end: int) -> tuple[int, int, int] 
     if not PUSH <= cmd <= TELL or length > end - start - OVERHEAD:
         return None
     return conv, cmd, sn
+
+
+class Packer:
+    """Appends datagrams to ``batch``, each filled up to ``mtu`` bytes, one segment after the other."""
+
+    __slots__ = ("_batch", "_mtu", "_parts", "_size")
+
+    def __init__(self, batch: Batch, mtu: int) -> None:
+        self._batch = batch
+        self._mtu = mtu
+        self._parts: list[Any] = []
+        self._size = 0
+
+    def put(self, header: bytes, data: Any = b"") -> None:
+        """Add a segment: a packed HEADER and its data (bytes-like, kept until the datagram is full)."""
+        size = OVERHEAD + len(data)
+        if self._size + size > self._mtu:
+            self.finish()
+        self._parts.append(header)
+        self._parts.append(data)
+        self._size += size
+
+    def finish(self) -> None:
+        """Append what there is of a datagram."""
+        if self._parts:
+            self._batch.append(b"".join(self._parts))
+            self._parts = []
+            self._size = 0

@@ -151,7 +151,10 @@ class UDPTransport:
             batch.addresses = addresses
             self._counters.InPkts += len(addresses)
             self._counters.InBytes += position
-            self._receiver.datagramsReceived(batch)
+            try:
+                self._receiver.datagramsReceived(batch)
+            except Exception:  # noqa: BLE001 - a reactor closes what raises, and this is everybody's socket
+                _log.failure("Datagrams were dropped: a layer above the UDP socket raised")
 
     def connectionLost(self, reason: Any) -> None:
         """The socket is closed, by us or because the reactor stops."""

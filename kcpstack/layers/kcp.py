@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -88,14 +89,19 @@ class KCPSession:
 
     def due(self, now: float) -> None:
         """Deliver and send what there is.  The schedule calls this too, when the turn in which we
-        wrote is over, or a timeout has come."""
-        self._busy = True
+        wrote is over, or a timeout has come.
+
+        What the protocol above or the layers below raise ends this session and no other."""
         try:
+            self._busy = True
             self._deliver()
-        finally:
-            self._busy = False
             if self.connected:
                 self._flush(now)
+        except Exception:  # noqa: BLE001 - a stranger's protocol or cipher must not stop the port
+            _log.failure("{session} ends: something above or below it raised", session=self)
+            self.connectionLost(Failure())
+        finally:
+            self._busy = False
 
     def _deliver(self) -> None:
         while not self._paused and self.connected and self.arq.unread:
@@ -105,20 +111,16 @@ class KCPSession:
 
     def _flush(self, now: float) -> None:
         """Send all that may leave, let the producer refill, and set the timeout."""
-        self._busy = True
-        try:
-            more = True
-            while more and self.connected:
-                more = self.arq.flush(now, self.batch)
-                if self.batch:
-                    try:
-                        self._send(self.batch)
-                    finally:
-                        self.batch.clear()
-                if not more and self._producerPaused and self.arq.unsent <= self._highWater() // 2:
-                    more = self._resumeProducer()
-        finally:
-            self._busy = False
+        more = True
+        while more and self.connected:
+            more = self.arq.flush(now, self.batch)
+            if self.batch:
+                try:
+                    self._send(self.batch)
+                finally:
+                    self.batch.clear()
+            if not more and self._producerPaused and self.arq.unsent <= self._highWater() // 2:
+                more = self._resumeProducer()
         if self.disconnecting:
             self._lingered(now)
         if self.connected:
@@ -165,8 +167,9 @@ class KCPSession:
         self._producer = None
         try:
             self._protocol.connectionLost(reason)
-        finally:
-            self._finished(self)
+        except Exception:  # noqa: BLE001 - as above
+            _log.failure("The protocol of {session} raised when it ended", session=self)
+        self._finished(self)
 
     def _lingered(self, now: float) -> None:
         if not self.arq.unsent and not self.arq.unacknowledged:
@@ -229,3 +232,5 @@ HIGH_WATER = 128 * 1024  # bytes unsent; two full flushes, so that the window ne
 HIGH_WATER_MIN = 8 * 1024  # bytes unsent; one frame of a multiplexer
 DELIVERY = 64 * 1024  # bytes handed up at once: compressed, they may be twenty times as many above
 LINGER = 5000.0  # ms; a peer that acknowledges nothing for so long is not there to be waited for
+
+_log = Logger()

@@ -194,6 +194,7 @@ class _End(Protocol):
     """The protocol on one of a relay's two transports.  ``received`` counts bytes."""
 
     other: _End
+    transport: Any
 
     def __init__(self, relay: _Relay) -> None:
         self.received = 0
@@ -202,7 +203,7 @@ class _End(Protocol):
         self._relay = relay
 
     def connectionMade(self) -> None:
-        transport: Any = self.transport
+        transport = self.transport
         if ITCPTransport.providedBy(transport) and not isinstance(transport.getHost(), UNIXAddress):
             transport.setTcpNoDelay(True)
             transport.setTcpKeepAlive(True)

@@ -168,7 +168,8 @@ class FrameSender:
         return parts
 
     def _loseIfAsked(self) -> None:
-        if self._losing and not self._calls:
-            transport, self._transport = self._transport, None
+        transport = self._transport
+        if self._losing and not self._calls and transport is not None:
+            self._transport = None
             transport.unregisterProducer()
             transport.loseConnection()

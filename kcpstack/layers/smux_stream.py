@@ -112,11 +112,16 @@ class SmuxStream:
 
     # ITransport
 
+    @property
+    def disconnecting(self) -> bool:
+        """Whether ``loseConnection`` was called: some of Twisted's own protocols ask."""
+        return self._closing
+
     def write(self, data: bytes) -> None:
         if not isinstance(data, bytes):
             raise TypeError(f"only bytes can be written, not {type(data).__name__}")
         if not self._writable():
-            self._shortfall = self._remoteClosed
+            self._shortfall = self._shortfall or self._remoteClosed
             return
         if data:
             self._output.append(data)
