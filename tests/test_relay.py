@@ -261,7 +261,7 @@ def test_an_application_that_gives_up_stops_the_attempt_in_silence() -> None:
 
 
 def test_a_stream_that_opens_too_late_is_aborted() -> None:
-    tunnel = Tunnel()
+    tunnel = Tunnel(quiet=False)
     late: list[Any] = []
 
     def openStream(protocol: Any) -> Deferred[None]:
@@ -272,8 +272,11 @@ def test_a_stream_that_opens_too_late_is_aborted() -> None:
     application = tunnel.connect()
     tunnel.advance(REACH_TIMEOUT + 1)
     assert application.lost.check(ConnectionLost)
-    tunnel.mux.client.openStream(late[0])
-    tunnel.advance(1)
+    with capturedLogs() as logs:
+        tunnel.mux.client.openStream(late[0])
+        tunnel.advance(1)
+    lines = [formatEvent(event) for event in logs if "relay" in event]
+    assert all("stream 3" in line for line in lines), "the client's relay took part"
     assert tunnel.mux.client.streamCount == 0
 
 

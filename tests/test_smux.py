@@ -61,6 +61,10 @@ def test_a_client_announces_itself_and_a_server_only_answers() -> None:
     asked.send(ANNOUNCEMENT, ANNOUNCEMENT)
     asked.frames()
     assert asked.ours.written == 8
+    client = ScriptedPeer(2)
+    client.send(ANNOUNCEMENT)
+    client.frames()
+    assert client.ours.written == 8
 
 
 def test_the_announcement_cannot_be_mistaken_for_a_stream() -> None:

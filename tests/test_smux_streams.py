@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.protocols.basic import LineOnlyReceiver
 
 from kcpstack.layers.smux_stream import FIN_LAG, PEER_FIN_GRACE
-from kcpstack.testing.streams import StreamTransportConformance
+from kcpstack.testing.streams import Producer, Recorder, StreamTransportConformance
 
 versions = pytest.mark.parametrize("version", [1, 2])
 
@@ -239,9 +239,41 @@ def test_a_stream_without_data_from_us_ends_at_once() -> None:
     assert peer.frames() == [(FIN, 3, b"")]
     assert protocol.received == b"all"
     assert protocol.lost.check(ConnectionDone)
+    assert len(peer.clock.getDelayedCalls()) == 1, "the session's keepalive, and no grace"
+
+
+def test_a_nop_for_a_stream_means_nothing_from_a_peer_that_did_not_announce_itself() -> None:
+    peer = ScriptedPeer(2)
+    protocol = peer.open()
+    peer.send((NOP, 3), (FIN, 3), (NOP, 3))
+    protocol.transport.write(b"still open")
+    assert peer.payload() == b"still open"
+    assert protocol.lost is None
 
 
 # ------------------------------------------------------------------ protocols
+
+
+def test_what_arrives_between_resuming_and_reading_stays_in_order() -> None:
+    peer = ScriptedPeer(2)
+    protocol = peer.open()
+    protocol.transport.pauseProducing()
+    peer.send((PSH, 3, b"first, "))
+    protocol.transport.resumeProducing()
+    peer.session.dataReceived(bytes.fromhex("0202060003000000") + b"second" + bytes.fromhex("0201000003000000"))
+    peer.clock.advance(0)
+    assert protocol.received == b"first, second"
+    assert protocol.ended
+
+
+def test_a_protocol_that_knows_no_half_close_has_its_producer_stopped_at_the_peer_s_end() -> None:
+    pair = Pair(2, protocol=Recorder)
+    near, far = pair.open()
+    producer = Producer()
+    far.transport.registerProducer(producer, True)
+    near.transport.loseWriteConnection()
+    pair.until(lambda: far.lost)
+    assert producer.stopped == 1
 
 
 def test_a_protocol_of_twisted_s_own_stops_at_its_close() -> None:

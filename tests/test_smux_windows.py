@@ -155,3 +155,15 @@ def test_a_stream_that_is_dropped_unread_lets_the_others_go_on(version: int) -> 
     fast.transport.write(b"hello")
     slowFar.transport.abortConnection()
     pair.until(lambda: fastFar.received == b"hello")
+
+
+def test_a_session_that_delivers_from_within_resuming_changes_no_order() -> None:
+    peer = ScriptedPeer(1, sessionBuffer=70_000)
+    protocol = peer.open()
+    protocol.transport.pauseProducing()
+    peer.send((PSH, 3, b"a" * 40_000), (PSH, 3, b"b" * 40_000))
+    assert peer.ours.readingPaused
+    peer.ours.resumeProducing = lambda: peer.session.dataReceived(bytes.fromhex("0102010003000000") + b"c")
+    protocol.transport.resumeProducing()
+    peer.clock.pump([0] * 3)
+    assert protocol.received == b"a" * 40_000 + b"b" * 40_000 + b"c"

@@ -137,6 +137,8 @@ DAMAGED = {
     "a wrong checksum": IDENTIFIER + chunk(1, checksum(b"data") + b"date"),
     "a block that promises 4 GB": IDENTIFIER + chunk(0, bytes(4) + b"\xff\xff\xff\xff\x0f\x00"),
     "a block that promises one byte too many": IDENTIFIER + chunk(0, bytes(4) + b"\x81\x80\x04\x00"),
+    "a good block that is longer than may be": IDENTIFIER
+    + chunk(0, checksum(bytes(65537)) + bytes(cramjam.snappy.compress_raw(bytes(65537)))),
     "a block with an endless length": IDENTIFIER + chunk(0, bytes(4) + b"\x80\x80"),
     "an empty block": IDENTIFIER + chunk(0, bytes(4)),
     "a block that refers to before its beginning": IDENTIFIER + chunk(0, bytes(4) + b"\x40\xfe\x01\x00"),

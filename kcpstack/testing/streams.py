@@ -24,7 +24,7 @@ from zope.interface.verify import verifyObject
 
 from kcpstack.interfaces import IStreamTransport
 
-__all__ = ["Recorder", "HalfCloseableRecorder", "StreamTransportConformance", "until"]
+__all__ = ["HalfCloseableRecorder", "Producer", "Recorder", "StreamTransportConformance", "until"]
 
 PATIENCE = 30.0  # virtual seconds for anything to happen
 PATTERN = bytes(range(251)) * 2000  # half a megabyte; 251 is prime, so that no frame or window divides it
