@@ -186,6 +186,16 @@ class IARQ(Interface):
         """Append to ``batch`` (outbound) datagrams that should leave now, a bounded number.
         Returns True where there is more to append."""
 
+    def silentSince():
+        """Since when the peer, although something of ours waits for its ack, has sent nothing that
+        fits what it acknowledged before (a restarted peer does not remember), as a ``now``; None
+        where nothing waits."""
+
+    def isNews(seen):
+        """Whether a :class:`kcpstack.kernels.segment.Glimpse` of a datagram shows that its sender
+        takes part in this conversation now: it brings or acknowledges what is still missing.  A
+        datagram that was recorded and sent again does not."""
+
     def nextTimeout():
         """When ``flush`` must be called even if nothing happens, as a ``now``; None where nothing
         is waiting."""

@@ -54,7 +54,7 @@ class Server:
         return conversation
 
     def _ended(self, conversation: Conversation) -> None:
-        self._fanout.forget(conversation.address, conversation)
+        self._fanout.forget(conversation)
         _log.info("Session {conv:08x} is over", conv=conversation.conv)
 
 

@@ -27,7 +27,7 @@ from kcpstack.counters import Counters
 from kcpstack.interfaces import IDatagramReceiver, IDatagramTransport
 from kcpstack.kernels.arq import ARQ, Tuning
 from kcpstack.kernels.congestion import FixedWindow, SlowStart
-from kcpstack.kernels.segment import peekConversation
+from kcpstack.kernels.segment import Glimpse, glimpse
 from kcpstack.layers.crypt import CryptLayer
 from kcpstack.layers.fec import FEC_HEADER, FECDecoder, FECEncoder, payloadStart
 from kcpstack.layers.kcp import KCPSession
@@ -136,6 +136,10 @@ class Conversation:
             self.session.batch = self._outbound()
         self.session.datagramsReceived(arrived, recovered)
 
+    def isNews(self, seen: Glimpse) -> bool:
+        """Whether what was seen of a datagram fits this conversation as it is now."""
+        return self.arq.isNews(seen)
+
     def connectionLost(self, reason: Failure) -> None:
         """End the session at once, for ``reason``."""
         self.session.connectionLost(reason)
@@ -177,11 +181,11 @@ def buildMux(session: KCPSession, settings: Settings, around: Surroundings, stre
     return mux
 
 
-def peek(buffer: Any, start: int, end: int) -> tuple[int, int, int] | None:
-    """(conv, cmd, sn) of the KCP segment that an opened datagram begins with, FEC or not; None
-    where there is none (a parity shard, or rubbish)."""
+def peek(buffer: Any, start: int, end: int) -> Glimpse | None:
+    """What the KCP segment shows that an opened datagram begins with, FEC or not; None where there
+    is none (a parity shard, or rubbish)."""
     begin = payloadStart(buffer, start, end)
-    return None if begin is None else peekConversation(buffer, begin, end)
+    return None if begin is None else glimpse(buffer, begin, end)
 
 
 def tuningOf(settings: Settings) -> Tuning:

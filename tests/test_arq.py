@@ -15,7 +15,7 @@ from kcpstack.counters import Counters
 from kcpstack.interfaces import IARQ, ICongestionControl
 from kcpstack.kernels.arq import ARQ, FLUSH_DATAGRAMS, REMOTE_WINDOW_FIRST, Tuning
 from kcpstack.kernels.congestion import FixedWindow, SlowStart
-from kcpstack.kernels.segment import ACK, ASK, HEADER, OVERHEAD, PUSH, TELL, nearest, peekConversation
+from kcpstack.kernels.segment import ACK, ASK, HEADER, OVERHEAD, PUSH, TELL, Glimpse, glimpse, nearest
 
 CONV = 0xFEDCBA98  # over 2**31, as half of all conversations are
 MTU = 200
@@ -361,11 +361,43 @@ class TestBadInput:
         assert arq.read(1 << 20) == [] and arq._counters.KCPInErrors == 1
 
 
-def test_peekTellsTheConversationOfADatagram():
-    datagram = segment(PUSH, sn=3, data=b"abc")
-    assert peekConversation(b"..." + datagram, 3, 3 + len(datagram)) == (CONV, PUSH, 3)
-    assert peekConversation(datagram, 0, len(datagram) - 1) is None
-    assert peekConversation(segment(85), 0, OVERHEAD) is None
+def test_aGlimpseShowsTheConversationOfADatagram():
+    datagram = segment(PUSH, sn=3, una=5, data=b"abc")
+    assert glimpse(b"..." + datagram, 3, 3 + len(datagram)) == (CONV, PUSH, 3, 5)
+    assert glimpse(datagram, 0, len(datagram) - 1) is None
+    assert glimpse(segment(85), 0, OVERHEAD) is None
+
+
+class TestThePeersHealth:
+    def test_isSilentSinceWeWaitForAnAck(self):
+        arq = makeARQ()
+        assert arq.silentSince() is None
+        arq.write(b"x")
+        flushed(arq, 10)
+        assert arq.silentSince() == 10
+        receive(arq, segment(PUSH, sn=0), now=30)
+        assert arq.silentSince() == 30
+        receive(arq, segment(ACK, sn=0, ts=1, una=1), now=40)
+        assert arq.silentSince() is None
+
+    def test_aPeerThatForgotWhatItAcknowledgedIsAsGoodAsSilent(self):
+        arq = makeARQ()
+        arq.write(b"x" * MSS * 2)
+        pushes = segmentsOf(flushed(arq, 0))
+        receive(arq, segment(ACK, sn=0, ts=pushes[0][2], una=1), now=10)
+        receive(arq, segment(TELL, una=0), now=20)
+        assert arq.silentSince() == 10
+
+    def test_onlyWhatIsMissingIsNews(self):
+        arq = makeARQ(receiveWindow=10)
+        arq.write(b"x" * MSS * 3)
+        pushes = segmentsOf(flushed(arq, 0))
+        receive(arq, segment(PUSH, sn=0, una=1), segment(PUSH, sn=2, una=1))
+        news = [(PUSH, 1, 1), (PUSH, 9, 1), (PUSH, 10, 3), (ACK, 2, 1), (TELL, 0, 2)]
+        stale = [(PUSH, 0, 1), (PUSH, 2, 1), (PUSH, 11, 1), (PUSH, 1, 0), (PUSH, 1, 4), (ACK, 0, 1), (TELL, 0, 1)]
+        assert len(pushes) == 3
+        assert [seen for seen in news if not arq.isNews(Glimpse(CONV, *seen))] == []
+        assert [seen for seen in stale if arq.isNews(Glimpse(CONV, *seen))] == []
 
 
 class Pair:

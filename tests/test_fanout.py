@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kcpstack.batch import inboundBatch
 from kcpstack.counters import Counters
-from kcpstack.kernels.segment import ACK, HEADER, PUSH, peekConversation
+from kcpstack.kernels.segment import ACK, HEADER, PUSH, glimpse
 from kcpstack.layers.fanout import FIRST_SN_MAX, Fanout
 
 HERE, THERE = ("127.0.0.1", 1000), ("127.0.0.1", 2000)
@@ -16,6 +16,10 @@ class Member:
         self.conv = conv
         self.got: list[bytes] = []
         self.reason = None
+        self.news = False
+
+    def isNews(self, seen) -> bool:
+        return self.news
 
     def datagramsReceived(self, batch) -> None:
         self.got.extend(map(bytes, batch))
@@ -28,7 +32,7 @@ class World:
     def __init__(self) -> None:
         self.made: list[Member] = []
         self.counters = Counters()
-        self.fanout = Fanout(self.accept, peekConversation, self.counters)
+        self.fanout = Fanout(self.accept, glimpse, self.counters)
 
     def accept(self, address, conv) -> Member:
         self.made.append(Member(address, conv))
@@ -96,7 +100,28 @@ def test_aForgottenAddressMayComeBackAndAnOldMemberCannotForgetTheNewOne():
     world = World()
     world.receive((HERE, push(1)))
     old = world.made[0]
-    world.fanout.forget(HERE, old)
+    world.fanout.forget(old)
     world.receive((HERE, push(3)))
-    world.fanout.forget(HERE, old)
+    world.fanout.forget(old)
     assert world.fanout.members() == [world.made[1]]
+
+
+def test_aKnownConvWithNewsFromAnotherAddressHasMoved():
+    world = World()
+    world.receive((HERE, push(1)))
+    (member,) = world.made
+    member.news = True
+    world.receive((THERE, push(1, 2000)))
+    assert world.made == [member] and member.address == THERE
+    assert world.fanout.members() == [member]
+    world.receive((HERE, push(3)))
+    assert [made.conv for made in world.made] == [1, 3]
+    world.fanout.forget(member)
+    assert world.fanout.members() == [world.made[1]]
+
+
+def test_aRecordedDatagramFromAnotherAddressMovesNothing():
+    world = World()
+    world.receive((HERE, push(1)))
+    world.receive((THERE, push(1, 2000)))
+    assert world.made[0].address == HERE and world.counters.InErrs == 1

@@ -37,7 +37,7 @@ from zope.interface import implementer
 from kcpstack.batch import Batch
 from kcpstack.counters import Counters
 from kcpstack.interfaces import IARQ, ICongestionControl
-from kcpstack.kernels.segment import ACK, ASK, HEADER, MASK, OVERHEAD, PUSH, TELL, Packer, nearest
+from kcpstack.kernels.segment import ACK, ASK, HEADER, MASK, OVERHEAD, PUSH, TELL, Glimpse, Packer, nearest
 
 __all__ = ["ARQ", "Tuning"]
 
@@ -88,6 +88,8 @@ class ARQ:
         self.srtt: float | None = None  # ms; None before the first sample
         self.rto = max(RTO_FIRST, tuning.minRTO)
         self.unsent = 0
+        self.heardAt = 0.0  # when the peer last showed that it knows what we know, ms
+        self._waitingSince: float | None = None  # since when something of ours is unacknowledged
         self._mtu = mtu
         self._mss = mtu - OVERHEAD
         self._tuning = tuning
@@ -158,6 +160,20 @@ class ARQ:
         self._counters.BytesReceived += taken
         return chunks
 
+    def silentSince(self) -> float | None:
+        """See IARQ."""
+        return None if self._waitingSince is None else max(self._waitingSince, self.heardAt)
+
+    def isNews(self, seen: Glimpse) -> bool:
+        """See IARQ."""
+        una = nearest(seen.una, self._una)
+        if not self._una <= una <= self._nxt:
+            return False
+        if seen.cmd == PUSH:
+            sn = nearest(seen.sn, self._rcvNxt)
+            return self._rcvNxt <= sn < self._rcvNxt + self._tuning.receiveWindow and sn not in self._early
+        return una > self._una or (seen.cmd == ACK and nearest(seen.sn, self._una) in self._segments)
+
     def nextTimeout(self) -> float | None:
         """The earliest of: acks that have waited enough, a retransmission timer, a window probe."""
         due = self._ackAt
@@ -199,6 +215,7 @@ class ARQ:
             if not recovered and self._remoteUna <= una <= self._nxt:
                 self._remoteUna = una
                 self._remoteWindow = window
+                self.heardAt = now
             if cmd == PUSH:
                 self._pushReceived(sn, ts, view[body : body + length], now)
             elif cmd == ACK:
@@ -214,6 +231,8 @@ class ARQ:
             newest = max(newest, self._unaReceived(una, now))
         if newest >= 0:
             self._overtaken(newest)
+        if not self._segments:
+            self._waitingSince = None
         return rightUpTo == end
 
     def _ackReceived(self, wireSN: int, ts: int, now: float) -> tuple[int, float | None]:
@@ -341,6 +360,8 @@ class ARQ:
         return self._una + window - self._nxt
 
     def _transmit(self, segment: _Segment, now: float, packer: Packer) -> None:
+        if self._waitingSince is None:
+            self._waitingSince = now
         number = self._number
         self._number = number + 1
         if segment.number:

@@ -10,11 +10,11 @@ Source: docs/wire.rst, "KCP".  Several segments may share one datagram.
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 from kcpstack.batch import Batch
 
-__all__ = ["ASK", "ACK", "HEADER", "MASK", "OVERHEAD", "PUSH", "Packer", "TELL", "nearest", "peekConversation"]
+__all__ = ["ASK", "ACK", "HEADER", "MASK", "Glimpse", "OVERHEAD", "PUSH", "Packer", "TELL", "glimpse", "nearest"]
 
 HEADER = struct.Struct("<IBBHIIII")  # conv, cmd, frg, wnd, ts, sn, una, len
 OVERHEAD = HEADER.size
@@ -36,15 +36,23 @@ def nearest(wire: int, reference: int) -> int:
     return reference + distance
 
 
-def peekConversation(buffer: Any, start: int, end: int) -> tuple[int, int, int] | None:
-    """(conv, cmd, sn) of the first segment of the KCP datagram at ``buffer[start:end]``, or None
-    where these bytes cannot be one."""
+class Glimpse(NamedTuple):
+    """What the first segment of a datagram shows: numbers as on the wire."""
+
+    conv: int
+    cmd: int
+    sn: int
+    una: int
+
+
+def glimpse(buffer: Any, start: int, end: int) -> Glimpse | None:
+    """Look at the KCP datagram ``buffer[start:end]``; None where these bytes cannot be one."""
     if end - start < OVERHEAD:
         return None
-    conv, cmd, _frg, _wnd, _ts, sn, _una, length = HEADER.unpack_from(buffer, start)
+    conv, cmd, _frg, _wnd, _ts, sn, una, length = HEADER.unpack_from(buffer, start)
     if not PUSH <= cmd <= TELL or length > end - start - OVERHEAD:
         return None
-    return conv, cmd, sn
+    return Glimpse(conv, cmd, sn, una)
 
 
 class Packer:

@@ -6,7 +6,9 @@ came from; a datagram that begins a conversation makes a new one:
 - an address not seen before opens a session with a push near the start of a conversation.  (Go's
   server takes any packet.  A session made from the middle of a conversation, say after a restart of the
   server, could never deliver a byte, but would acknowledge what it cannot use.)
-- a known address that shows another conv with sn 0 has started over: its old session ends.
+- a known address that shows another conv with sn 0 has started over: its old session ends;
+- an unknown address with a known conv, and with news for it, is a peer that has moved (a NAT that
+  rebinds, Wi-Fi to mobile): its session goes on there.
 
 The bytes of the first datagram of each run from one address are looked at, no others: that a peer starts
 over is seen at its next run, since it repeats what is not acknowledged.
@@ -24,12 +26,12 @@ from twisted.python.failure import Failure
 
 from kcpstack.batch import Batch
 from kcpstack.counters import Counters
-from kcpstack.kernels.segment import PUSH
+from kcpstack.kernels.segment import PUSH, Glimpse
 
 __all__ = ["Fanout"]
 
-# What tells of a datagram (buffer, start, end): (conv, cmd, sn) of its first segment, or None.
-Peek = Callable[[Any, int, int], "tuple[int, int, int] | None"]
+# What tells of a datagram (buffer, start, end): a glimpse of its first segment, or None.
+Peek = Callable[[Any, int, int], "Glimpse | None"]
 
 
 class Fanout:
@@ -37,13 +39,15 @@ class Fanout:
 
     ``accept(address, conv)`` makes a member for a new conversation: an object with the method
     ``datagramsReceived(batch)`` (the batch is the fan-out's again on return),
-    ``connectionLost(reason)``, and the attribute ``conv``.  ``peek`` looks into a datagram."""
+    ``connectionLost(reason)``, ``isNews(glimpse)``, and the attributes ``conv`` and ``address`` (which the
+    fan-out changes when the peer moves).  ``peek`` looks into a datagram."""
 
     def __init__(self, accept: Callable[[Any, int], Any], peek: Peek, counters: Counters) -> None:
         self._accept = accept
         self._peek = peek
         self._counters = counters
         self._members: dict[Any, Any] = {}
+        self._byConv: dict[int, Any] = {}  # the latest member of each conv
 
     def __len__(self) -> int:
         return len(self._members)
@@ -52,10 +56,12 @@ class Fanout:
         """The members of now, in the order they came."""
         return list(self._members.values())
 
-    def forget(self, address: Any, member: Any) -> None:
+    def forget(self, member: Any) -> None:
         """``member`` is over.  Its address may open a new conversation."""
-        if self._members.get(address) is member:
-            del self._members[address]
+        if self._members.get(member.address) is member:
+            del self._members[member.address]
+        if self._byConv.get(member.conv) is member:
+            del self._byConv[member.conv]
 
     def datagramsReceived(self, batch: Batch) -> None:
         """Opened datagrams, with ``batch.addresses`` filled in."""
@@ -80,19 +86,41 @@ class Fanout:
     def _deliver(self, address: Any, batch: Batch) -> None:
         member = self._members.get(address)
         seen = self._peek(batch.buffer, batch.starts[0], batch.ends[0])
-        if seen is not None and (member is None or seen[0] != member.conv):
-            conv, cmd, sn = seen
-            if member is not None and cmd == PUSH and sn == 0:
-                _log.info("{address} has started over: its session {conv} ends", address=address, conv=member.conv)
+        if seen is not None and (member is None or seen.conv != member.conv):
+            if member is None:
+                member = self._moved(address, seen)
+            elif seen.cmd == PUSH and seen.sn == 0:
+                _log.info("{address} has started over: its session {conv:08x} ends", address=address, conv=member.conv)
                 member.connectionLost(Failure(ConnectionDone("the peer has started over")))
-                self.forget(address, member)
+                self.forget(member)
                 member = None
-            if member is None and cmd == PUSH and sn < FIRST_SN_MAX and len(self._members) < MEMBERS_MAX:
-                member = self._members[address] = self._accept(address, conv)
+            if member is None:
+                member = self._opened(address, seen)
         if member is None:
             self._counters.InErrs += len(batch)
             return
         member.datagramsReceived(batch)
+
+    def _opened(self, address: Any, seen: Glimpse) -> Any:
+        """A new member, where ``seen`` begins a conversation."""
+        if seen.cmd != PUSH or seen.sn >= FIRST_SN_MAX or len(self._members) >= MEMBERS_MAX:
+            return None
+        member = self._members[address] = self._byConv[seen.conv] = self._accept(address, seen.conv)
+        return member
+
+    def _moved(self, address: Any, seen: Glimpse) -> Any:
+        """The member that has moved to this address; None where there is none."""
+        member = self._byConv.get(seen.conv)
+        if member is None or not member.isNews(seen):
+            return None
+        _log.info(
+            "Session {conv:08x} has moved from {old} to {new}", conv=seen.conv, old=member.address, new=address
+        )
+        if self._members.get(member.address) is member:
+            del self._members[member.address]
+        member.address = address
+        self._members[address] = member
+        return member
 
 
 FIRST_SN_MAX = 1024  # segments; more than any sender has out before its first ack (it knows of a window of 32)
