@@ -244,7 +244,7 @@ def test_any_other_line_is_accepted_or_refused_and_nothing_else(arguments):
     options = ServerOptions()
     options.environ = {}
     try:
-        options.parseOptions([argument for argument in arguments if argument.lstrip("-")[:1] not in ("h", "v")])
+        options.parseOptions([word for word in arguments if word.lstrip("-")[:1] not in ("h", "v")])
     except usage.UsageError as error:
         assert len(str(error).splitlines()) == 1
 

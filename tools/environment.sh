@@ -13,7 +13,7 @@ unset VIRTUAL_ENV PYTHONHOME PYTHONPATH
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 # The checkout's place counts as well: a copied environment would still import from the old one.
-sum=$( { pwd; cat setup.cfg pyproject.toml tools/environment.sh tools/venv.sh; cat setup.py 2>/dev/null || :; } | cksum)
+sum=$( { pwd; cat setup.cfg pyproject.toml setup.py tools/environment.sh tools/venv.sh; } 2>/dev/null | cksum)
 
 usable() {
     "$python" -c 'import pip, sys; sys.exit(sys.prefix == sys.base_prefix)' >/dev/null 2>&1 &&

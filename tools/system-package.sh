@@ -12,7 +12,10 @@ trap 'rm -f "$log"' EXIT
 command -v apt-get >/dev/null 2>&1 || { echo "no apt-get here to install $*" >&2; exit 1; }
 as_root=
 if [ "$(id -u)" -ne 0 ]; then
-    sudo -n true 2>/dev/null || { echo "not allowed to install $*: neither root nor passwordless sudo" >&2; exit 1; }
+    sudo -n true 2>/dev/null || {
+        echo "not allowed to install $*: neither root nor passwordless sudo" >&2
+        exit 1
+    }
     as_root="sudo -n"
 fi
 

@@ -199,8 +199,8 @@ TABLE: tuple[Option, ...] = (
     Option(
         "smuxver", WholeNumber(1, 2), 2, "version of smux",
         STREAMS,
-        difference="The default is that of kcptun's latest releases. Debian's 20210922 has 1: facing it, "
-        "set 1 here or 2 there. Our server goes by the client's first frame.",
+        difference="The default is that of kcptun's latest releases. Debian's 20210922 has 1: facing "
+        "it, set 1 here or 2 there. Our server goes by the client's first frame.",
     ),
     Option(
         "smuxbuf", WholeNumber(FRAME_MAX + 1, BUFFER_MAX, "bytes"), 4194304,

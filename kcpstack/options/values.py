@@ -3,7 +3,8 @@
 A *kind* has ``parse(text)``, which returns the value or raises ValueError; its message starts with
 a verb and says what would do, so that a line made of option, text and message reads as a sentence:
 ``--mtu 9000: give a whole number from 100 to 1500``.  ``accepts`` is the same in a few words and
-``unit`` what a number counts, for the help and the documentation.  Nothing here looks names up or touches the network.
+``unit`` what a number counts, for the help and the documentation.  Nothing here looks names up or
+touches the network.
 """
 
 from __future__ import annotations
