@@ -183,7 +183,8 @@ TABLE: tuple[Option, ...] = (
         SENDING,
     ),
     Option(
-        "datashard", WholeNumber(0, SHARDS_MAX - 1, "packets"), 10, "data packets in a group; 0 switches FEC off",
+        "datashard", WholeNumber(0, SHARDS_MAX - 1, "packets"), 10,
+        "data packets in a group; 0 switches FEC off",
         FEC, aliases=("ds",),
     ),
     Option(
