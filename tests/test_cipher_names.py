@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 from twisted.logger import capturedLogs
 from zope.interface import implementer
 
 from kcpstack import ciphers
-from kcpstack.ciphers import cipherNames, derivePass, findCipher
+from kcpstack.ciphers import builtin, cipherNames, derivePass, findCipher, library
+from kcpstack.ciphers.library import Unavailable, findAlgorithm
 from kcpstack.interfaces import ICipherFactory
 
-OURS = {"aes", "aes-128", "aes-192", "none", "null", "xor"}
+KCPTUNS = {
+    *("aes", "aes-128", "aes-128-gcm", "aes-192", "blowfish", "cast5", "3des"),
+    *("none", "null", "salsa20", "sm4", "xor"),
+}
+OURS = KCPTUNS - set(builtin.unavailable)
 
 
 @implementer(ICipherFactory)
@@ -42,6 +49,47 @@ def test_anUnknownNameIsAnErrorThatListsTheKnownOnes() -> None:
         findCipher("aes-256")
     for name in OURS:
         assert name in str(raised.value)
+
+
+def test_onlyWhatOpenSSLMayBeBuiltWithoutCanBeUnavailable() -> None:
+    assert set(builtin.unavailable) <= {"3des", "blowfish", "cast5", "sm4"}
+
+
+def test_aCipherThatThisMachineLacksIsAnErrorThatSaysWhyAndListsTheOthers(monkeypatch: Any) -> None:
+    monkeypatch.setattr(ciphers, "getPlugins", lambda interface: iter([Factory("good")]))
+    monkeypatch.setitem(builtin.unavailable, "sm4", "there is no SM4 here")
+    with pytest.raises(ValueError, match="^the cipher sm4 cannot be had: there is no SM4 here; there are good$"):
+        findCipher("sm4")
+
+
+def test_anAlgorithmThatCryptographyHasNotIsUnavailable() -> None:
+    with pytest.raises(Unavailable, match="cryptography has no Twofish"):
+        findAlgorithm("Twofish", 32)
+
+
+def test_anAlgorithmThatOpenSSLHasNotIsUnavailable(monkeypatch: Any) -> None:
+    class SM4Context:
+        def encryptor(self) -> None:
+            raise UnsupportedAlgorithm("no such cipher")
+
+    monkeypatch.setattr(library, "Cipher", lambda algorithm, mode: SM4Context())
+    with pytest.raises(Unavailable, match="OpenSSL of the installed cryptography has no SM4"):
+        findAlgorithm("SM4", 16)
+
+
+def test_theOthersStandWhereOneIsUnavailable(monkeypatch: Any) -> None:
+    def nothing(name: str, keyLength: int) -> None:
+        raise Unavailable(f"no {name} today")
+
+    monkeypatch.setattr(library, "findAlgorithm", nothing)
+    try:
+        without = importlib.reload(builtin)
+        assert without.unavailable["sm4"] == "no SM4 today"
+        assert without.sm4 is without.blowfish is None
+        assert without.aes.build(bytes(32), bytes).overhead == 20
+    finally:
+        monkeypatch.undo()
+        importlib.reload(builtin)
 
 
 def test_brokenPluginsAreLoggedAndTheOthersStay(monkeypatch: Any) -> None:

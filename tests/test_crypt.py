@@ -16,7 +16,8 @@ from kcpstack.counters import Counters
 from kcpstack.interfaces import IBatchCipher, IPacketCipher
 from kcpstack.layers.crypt import CryptLayer
 
-FACTORIES = [builtin.aes, builtin.aes192, builtin.aes128, builtin.xor, builtin.none, builtin.null]
+FACTORIES = [builtin.aes, builtin.aes128gcm, builtin.salsa20, builtin.xor, builtin.none, builtin.null]
+OVERHEADS = {"null": 0, "aes-128-gcm": 28}  # all others: 20
 
 
 def layer(factory: Any, counters: Counters | None = None) -> CryptLayer:
@@ -34,7 +35,7 @@ def sealed(crypt: CryptLayer, datagrams: list[bytes]) -> list[bytes]:
 
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_overheadIsTheCiphers(factory: Any) -> None:
-    assert layer(factory).overhead == (0 if factory is builtin.null else 20)
+    assert layer(factory).overhead == OVERHEADS.get(factory.name, 20)
 
 
 @pytest.mark.parametrize("factory", FACTORIES)

@@ -4,7 +4,10 @@ Names come from ``twisted.plugin``: our own (``kcpstack.ciphers.builtin``) and t
 installed package that provides an ``ICipherFactory`` in a ``twisted.plugins`` module.
 
 - ``framing``   the nonce and checksum that most methods share
-- ``cfb``       block ciphers in cipher feedback mode: aes
+- ``cfb``       block ciphers in cipher feedback mode: aes and its like
+- ``library``   which block ciphers the installed library has for it
+- ``aead``      encrypted and authenticated: aes-128-gcm
+- ``salsa20``   a stream cipher
 - ``xor``       a fixed table
 - ``plain``     no encryption: none and null
 - ``adapter``   an IPacketCipher made to work on batches
@@ -20,6 +23,7 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.plugin import getPlugins
 
+from kcpstack.ciphers import builtin
 from kcpstack.ciphers.adapter import PacketCipherAdapter
 from kcpstack.interfaces import IBatchCipher, ICipherFactory
 
@@ -50,11 +54,15 @@ def cipherNames() -> list[str]:
 def findCipher(name: str) -> ICipherFactory:
     """Return the ICipherFactory of this name.
 
-    Raises ValueError, with the known names in its text, where there is none.
+    Raises ValueError, with the known names in its text, where there is none; and with the reason
+    where it is one of ours that cannot be had on this machine.
     """
     factories = _factories()
     if name not in factories:
-        raise ValueError(f"no cipher is called {name!r}; there are {', '.join(sorted(factories))}")
+        known = f"there are {', '.join(sorted(factories))}"
+        if name in builtin.unavailable:
+            raise ValueError(f"the cipher {name} cannot be had: {builtin.unavailable[name]}; {known}")
+        raise ValueError(f"no cipher is called {name!r}; {known}")
     return factories[name]
 
 

@@ -1,6 +1,8 @@
 """Our own ciphers by their ``--crypt`` names, for ``twisted.plugins`` to find.
 
 Lengths of keys are those of protocol.md, "crypt": each takes its key from the front of the pass.
+
+Every command imports this to learn the names, so what is slow to import waits until a cipher is built.
 """
 
 from __future__ import annotations
@@ -11,12 +13,32 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from zope.interface import implementer
 
+from kcpstack.ciphers.aead import GCMCipher
 from kcpstack.ciphers.cfb import fromAlgorithm
+from kcpstack.ciphers.library import Unavailable, findAlgorithm
 from kcpstack.ciphers.plain import NoneCipher, NullCipher
 from kcpstack.ciphers.xor import XORCipher
 from kcpstack.interfaces import ICipherFactory
 
-__all__ = ["CipherFactory", "aes", "aes128", "aes192", "none", "null", "xor"]
+__all__ = [
+    "CipherFactory",
+    "aes",
+    "aes128",
+    "aes128gcm",
+    "aes192",
+    "blowfish",
+    "cast5",
+    "none",
+    "null",
+    "salsa20",
+    "sm4",
+    "tripleDES",
+    "unavailable",
+    "xor",
+]
+
+unavailable: dict[str, str] = {}
+"""Names of ours that nothing stands for here, each with the reason.  The objects are None."""
 
 
 @implementer(ICipherFactory)
@@ -34,9 +56,31 @@ class CipherFactory:
         return self._make(key, randomBytes)
 
 
+def _fromLibrary(name: str, algorithmName: str, keyLength: int) -> CipherFactory | None:
+    """Return the factory of one of cryptography's block ciphers; None where it is not to be had."""
+    try:
+        algorithm = findAlgorithm(algorithmName, keyLength)
+    except Unavailable as reason:
+        unavailable[name] = str(reason)
+        return None
+    return CipherFactory(name, lambda key, randomBytes: fromAlgorithm(algorithm(key[:keyLength]), randomBytes))
+
+
+def _salsa20(key: bytes, randomBytes: Callable[[int], bytes]) -> Any:
+    from kcpstack.ciphers.salsa20 import Salsa20Cipher
+
+    return Salsa20Cipher(key[:32], randomBytes)
+
+
 aes = CipherFactory("aes", lambda key, randomBytes: fromAlgorithm(AES(key[:32]), randomBytes))
 aes192 = CipherFactory("aes-192", lambda key, randomBytes: fromAlgorithm(AES(key[:24]), randomBytes))
 aes128 = CipherFactory("aes-128", lambda key, randomBytes: fromAlgorithm(AES(key[:16]), randomBytes))
+aes128gcm = CipherFactory("aes-128-gcm", lambda key, randomBytes: GCMCipher(key[:16], randomBytes))
+blowfish = _fromLibrary("blowfish", "Blowfish", 32)
+cast5 = _fromLibrary("cast5", "CAST5", 16)
+tripleDES = _fromLibrary("3des", "TripleDES", 24)
+sm4 = _fromLibrary("sm4", "SM4", 16)
+salsa20 = CipherFactory("salsa20", _salsa20)
 xor = CipherFactory("xor", XORCipher)
 none = CipherFactory("none", lambda key, randomBytes: NoneCipher(randomBytes))
 null = CipherFactory("null", lambda key, randomBytes: NullCipher())

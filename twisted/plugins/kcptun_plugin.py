@@ -1,7 +1,34 @@
 from twisted.application.service import ServiceMaker
 
-from kcpstack.ciphers.builtin import aes, aes128, aes192, none, null, xor
+from kcpstack.ciphers.builtin import (
+    aes,
+    aes128,
+    aes128gcm,
+    aes192,
+    blowfish,
+    cast5,
+    none,
+    null,
+    salsa20,
+    sm4,
+    tripleDES,
+    xor,
+)
 
 kcptun = ServiceMaker("kcptun", "kcpstack.service", "A TCP tunnel over KCP: kcptun, in Twisted.", "kcptun")
 
-__all__ = ["aes", "aes128", "aes192", "kcptun", "none", "null", "xor"]
+__all__ = [
+    "aes",
+    "aes128",
+    "aes128gcm",
+    "aes192",
+    "blowfish",
+    "cast5",
+    "kcptun",
+    "none",
+    "null",
+    "salsa20",
+    "sm4",
+    "tripleDES",
+    "xor",
+]
