@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 
-from twisted.internet.error import CannotListenError
 from twisted.scripts import twistd
 
 __all__ = ["main"]
@@ -18,11 +17,7 @@ def main() -> None:
     """Run the command line of this process.  Where that was wrong, or its address cannot be
     listened on, one line goes to standard error and the exit status is 1."""
     sys.argv[1:1] = ["--nodaemon", "--pidfile=", "kcptun"]
-    try:
-        twistd.run()
-    except CannotListenError as error:
-        print(f"kcptun: {error}", file=sys.__stderr__)  # sys.stderr goes to the log by now
-        sys.exit(1)
+    twistd.run()
 
 
 if __name__ == "__main__":

@@ -165,6 +165,9 @@ class IARQ(Interface):
 
     Work per call is bounded by what crosses in that call, never by the window."""
 
+    srtt = Attribute("The smoothed round trip in ms, or None before the first sample.")
+    rto = Attribute("The retransmission timeout in ms, before any backoff.")
+    heardAt = Attribute("When the peer last sent what fits what it acknowledged before, or None: a ``now``.")
     unsent = Attribute("Bytes written and not yet sent for the first time: an int.")
     window = Attribute("Bytes that may be in flight now, as far as the windows let them: an int.")
     unacknowledged = Attribute("Segments sent and not yet acknowledged: an int.")
@@ -187,9 +190,9 @@ class IARQ(Interface):
         Returns True where there is more to append."""
 
     def silentSince():
-        """Since when the peer, although something of ours waits for its ack, has sent nothing that
-        fits what it acknowledged before (a restarted peer does not remember), as a ``now``; None
-        where nothing waits."""
+        """Since when the peer, although it has not yet all that we sent, has sent nothing that fits
+        what it acknowledged before (a restarted peer does not remember), as a ``now``; None where it
+        has all."""
 
     def isNews(seen):
         """Whether a :class:`kcpstack.kernels.segment.Glimpse` of a datagram shows that its sender

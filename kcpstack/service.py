@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet import defer, endpoints
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.error import DNSLookupError
+from twisted.internet.error import CannotListenError, DNSLookupError
 from twisted.internet.interfaces import IResolutionReceiver
 from twisted.logger import Logger
-from twisted.python import usage
 from zope.interface import implementer
 
 from kcpstack.client import Client
@@ -33,8 +35,6 @@ def makeService(options: Options) -> Service:
     """The service that a parsed command line asks for: what twistd calls."""
     from twisted.internet import reactor  # twistd chooses the reactor before it calls
 
-    if options.subCommand is None:
-        raise usage.UsageError(options.advice)
     settings = options.settings()
     if isinstance(settings, ClientSettings):
         return ClientService(reactor, settings)
@@ -62,7 +62,9 @@ class ClientService(Service):
     def startService(self) -> None:
         super().startService()
         local = self._settings.localaddr
-        self.port = self._reactor.listenTCP(local.port, self._relays, BACKLOG, _interface(local))
+        with _oneLine():
+            self.port = self._reactor.listenTCP(local.port, self._relays, BACKLOG, _interface(local))
+        self.client.start()
         _log.info("Listening on TCP {local}, for the server at {peer}", local=local, peer=self._settings.remoteaddr)
 
     def stopService(self) -> Any:
@@ -87,7 +89,8 @@ class ServerService(Service):
 
     def startService(self) -> None:
         super().startService()
-        self.server.open()
+        with _oneLine():
+            self.server.open()
         host = self.server.port.transport.getHost()
         listen = Address(host.host, host.port)
         _log.info("Listening on UDP {listen}, for the target {target}", listen=listen, target=self._settings.target)
@@ -97,19 +100,27 @@ class ServerService(Service):
         return self.server.close()
 
 
+@contextmanager
+def _oneLine() -> Iterator[None]:
+    """Make an address that cannot be listened on one line and exit status 1, not a traceback."""
+    try:
+        yield
+    except CannotListenError as error:
+        print(f"kcptun: {error}", file=sys.__stderr__)  # sys.stderr goes to the log by now
+        raise SystemExit(1) from None
+
+
 def targetEndpoint(reactor: Any, target: Target) -> Any:
-    """The IStreamClientEndpoint of a server's ``--target``.  Connecting gives up after
-    TARGET_TIMEOUT seconds."""
+    """The IStreamClientEndpoint of a server's ``--target``."""
     if isinstance(target, Address):
-        return endpoints.HostnameEndpoint(reactor, target.host or "localhost", target.port, timeout=TARGET_TIMEOUT)
-    return endpoints.UNIXClientEndpoint(reactor, target.path, timeout=TARGET_TIMEOUT)
+        return endpoints.HostnameEndpoint(reactor, target.host, target.port)
+    return endpoints.UNIXClientEndpoint(reactor, target.path)
 
 
 def resolveName(reactor: Any, host: str) -> defer.Deferred[str]:
     """The first address of ``host``, numeric.  Fails with DNSLookupError where there is none."""
     result: defer.Deferred[str] = defer.Deferred()
-    resolution = _FirstAddress(host or "localhost", result)
-    reactor.nameResolver.resolveHostName(resolution, host or "localhost", transportSemantics="UDP")
+    reactor.nameResolver.resolveHostName(_FirstAddress(host, result), host, transportSemantics="UDP")
     return result
 
 
@@ -138,6 +149,5 @@ def _interface(address: Address) -> str:
 
 
 BACKLOG = 1024  # connections not yet accepted; a browser opens dozens at once, a proxy hundreds
-TARGET_TIMEOUT = 10  # s; a target is near its server
 
 _log = Logger()

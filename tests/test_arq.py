@@ -388,6 +388,15 @@ class TestThePeersHealth:
         receive(arq, segment(TELL, una=0), now=20)
         assert arq.silentSince() == 10
 
+    def test_aPeerThatAcknowledgesButCannotUseWhatItGetsIsSilentToo(self):
+        arq = makeARQ()
+        arq.write(b"x" * MSS * 3)
+        pushes = segmentsOf(flushed(arq, 0))
+        receive(arq, segment(ACK, sn=0, ts=pushes[0][2], una=1), now=10)
+        for s in pushes[1:]:
+            receive(arq, segment(ACK, sn=s[3], ts=s[2], una=0), now=20)
+        assert arq.unacknowledged == 0 and arq.silentSince() == 10
+
     def test_onlyWhatIsMissingIsNews(self):
         arq = makeARQ(receiveWindow=10)
         arq.write(b"x" * MSS * 3)

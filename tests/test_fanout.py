@@ -70,6 +70,12 @@ def test_theFirstPushMayBeLostButNotTheWholeBeginning():
     assert world.counters.InErrs == 1
 
 
+def test_whoHasReceivedSomethingBeforeIsNotAtTheBeginning():
+    world = World()
+    world.receive((HERE, HEADER.pack(7, PUSH, 0, 32, 0, 3, 1, 0)))
+    assert world.made == [] and world.counters.InErrs == 1
+
+
 def test_acksRubbishAndEmptyDatagramsOpenNothing():
     world = World()
     for datagram in (push(1, cmd=ACK), b"rubbish", b"", b"\x00" * 40):

@@ -88,8 +88,8 @@ class ARQ:
         self.srtt: float | None = None  # ms; None before the first sample
         self.rto = max(RTO_FIRST, tuning.minRTO)
         self.unsent = 0
-        self.heardAt = 0.0  # when the peer last showed that it knows what we know, ms
-        self._waitingSince: float | None = None  # since when something of ours is unacknowledged
+        self.heardAt: float | None = None
+        self._waitingSince: float | None = None  # since when una is behind nxt
         self._mtu = mtu
         self._mss = mtu - OVERHEAD
         self._tuning = tuning
@@ -162,7 +162,8 @@ class ARQ:
 
     def silentSince(self) -> float | None:
         """See IARQ."""
-        return None if self._waitingSince is None else max(self._waitingSince, self.heardAt)
+        waiting, heard = self._waitingSince, self.heardAt
+        return waiting if waiting is None or heard is None else max(waiting, heard)
 
     def isNews(self, seen: Glimpse) -> bool:
         """See IARQ."""
@@ -231,7 +232,7 @@ class ARQ:
             newest = max(newest, self._unaReceived(una, now))
         if newest >= 0:
             self._overtaken(newest)
-        if not self._segments:
+        if self._una == self._nxt:
             self._waitingSince = None
         return rightUpTo == end
 

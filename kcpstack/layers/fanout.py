@@ -102,8 +102,8 @@ class Fanout:
         member.datagramsReceived(batch)
 
     def _opened(self, address: Any, seen: Glimpse) -> Any:
-        """A new member, where ``seen`` begins a conversation."""
-        if seen.cmd != PUSH or seen.sn >= FIRST_SN_MAX or len(self._members) >= MEMBERS_MAX:
+        """A new member, where ``seen`` begins a conversation: its sender has received nothing yet."""
+        if seen.cmd != PUSH or seen.una or seen.sn >= FIRST_SN_MAX or len(self._members) >= MEMBERS_MAX:
             return None
         member = self._members[address] = self._byConv[seen.conv] = self._accept(address, seen.conv)
         return member

@@ -49,7 +49,6 @@ class KCPSession:
         remote: Any = None,
     ) -> None:
         self.arq = arq
-        self.heard = False  # has anything come from the peer?
         self.connected = False
         self._schedule = schedule
         self.batch = batch
@@ -64,9 +63,16 @@ class KCPSession:
         self._paused = False
         self._busy = False  # a flush follows at the end of the call we are in
         self._lingerUntil: float | None = None
+        self._silenceFound: Callable[[KCPSession], None] | None = None
+        self.silent = False  # has the peer left us waiting for longer than it should?
 
     def __repr__(self) -> str:
         return f"<KCP session {self.arq.conv} with {self._remote}>"
+
+    @property
+    def established(self) -> bool:
+        """Whether the peer has shown that it knows this session."""
+        return self.arq.heardAt is not None
 
     def start(self, protocol: Any) -> None:
         """Make ``protocol`` (IProtocol) the one above."""
@@ -74,13 +80,17 @@ class KCPSession:
         self.connected = True
         protocol.makeConnection(self)
 
+    def watch(self, silenceFound: Callable[[KCPSession], None]) -> None:
+        """Call ``silenceFound(session)`` when the peer has left us waiting for SILENCE ms (or some
+        RTOs, on a long path), once for each silence."""
+        self._silenceFound = silenceFound
+
     # ------------------------------------------------------------ from below
 
     def datagramsReceived(self, arrived: Batch, recovered: Batch | None = None) -> None:
         """KCP datagrams of this session: those that arrived, and those that FEC rebuilt."""
         if not self.connected:
             return
-        self.heard = True
         now = self._schedule.now()
         self.arq.datagramsReceived(arrived, now)
         if recovered:
@@ -124,13 +134,28 @@ class KCPSession:
         if self.disconnecting:
             self._lingered(now)
         if self.connected:
+            self._listen(now)
             self._schedule.at(self, self._nextDue())
 
+    def _listen(self, now: float) -> None:
+        """Find out that the peer is silent, or no more."""
+        if self._silenceFound is None:
+            return
+        tiredAt = self._tiredAt()
+        silent = tiredAt is not None and now >= tiredAt
+        if silent and not self.silent:
+            self._silenceFound(self)
+        self.silent = silent
+
+    def _tiredAt(self) -> float | None:
+        since = self.arq.silentSince()
+        return None if since is None else since + max(SILENCE, SILENCE_RTOS * self.arq.rto)
+
     def _nextDue(self) -> float | None:
-        due = self.arq.nextTimeout()
-        if self._lingerUntil is not None and (due is None or self._lingerUntil < due):
-            return self._lingerUntil
-        return due
+        times = [self.arq.nextTimeout(), self._lingerUntil]
+        if self._silenceFound is not None and not self.silent:
+            times.append(self._tiredAt())
+        return min((time for time in times if time is not None), default=None)
 
     # ------------------------------------------------------------ ITransport
 
@@ -231,6 +256,8 @@ class KCPSession:
 HIGH_WATER = 128 * 1024  # bytes unsent; two full flushes, so that the window never runs dry in a turn
 HIGH_WATER_MIN = 8 * 1024  # bytes unsent; one frame of a multiplexer
 DELIVERY = 64 * 1024  # bytes handed up at once: compressed, they may be twenty times as many above
+SILENCE = 3000.0  # ms; four transmissions at least were lost by then, or their acks
+SILENCE_RTOS = 5
 LINGER = 5000.0  # ms; a peer that acknowledges nothing for so long is not there to be waited for
 
 _log = Logger()

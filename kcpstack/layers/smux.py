@@ -127,11 +127,16 @@ class SmuxSession:
     def loseConnection(self) -> None:
         """Close every stream once its data is written, then the session.  No time limit: that is
         the caller's."""
-        if self._up and not self._losing:
+        if self._up:
             self._losing = True
             for stream in list(self._streams.values()):
                 stream.loseConnection()
             self._loseIfEmpty()
+
+    def retire(self) -> None:
+        """Open no more streams, and end the session when those that there are have ended."""
+        self._losing = True
+        self._loseIfEmpty()
 
     def abortConnection(self) -> None:
         """End the session and all streams now.  Their ``connectionLost`` is called before this

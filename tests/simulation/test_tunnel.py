@@ -10,6 +10,7 @@ from twisted.internet.error import ConnectionLost, DNSLookupError, TimeoutError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 
+from kcpstack.batch import outboundBatch
 from kcpstack.client import CONNECT_TIMEOUT, Client
 from kcpstack.counters import Counters
 from kcpstack.layers.smux import KEEPALIVE_TIMEOUT
@@ -143,6 +144,138 @@ def test_aSilentSessionEndsAndTheNextStreamDialsANewOne():
     assert tunnel.run(lambda: second.received == b"again")
     assert len(tunnel.sockets) == 2
     assert tunnel.run(lambda: len(tunnel.server.conversations()) == 1, 2 * KEEPALIVE_TIMEOUT)
+
+
+def test_aClientThatWasStartedHasASessionReadyBeforeTheFirstStream():
+    tunnel = Tunnel()
+    tunnel.client.start()
+    assert tunnel.run(lambda: len(tunnel.server.conversations()) == 1, 1)
+    stream = tunnel.open()
+    stream.transport.write(b"hello")
+    assert tunnel.run(lambda: stream.received == b"hello")
+    assert len(tunnel.sockets) == 1
+
+
+def test_aServerThatIsNotThereIsTriedAgainEverMoreSlowlyAndFoundWhenItComes():
+    tunnel = Tunnel(listening=False)
+    tunnel.client.start()
+    tunnel.run(lambda: False, 300)
+    assert 6 <= len(tunnel.sockets) <= 12
+    tunnel.startServer()
+    assert tunnel.run(lambda: tunnel.server.conversations(), 40)
+    before = len(tunnel.sockets)
+    tunnel.run(lambda: False, 300)
+    assert len(tunnel.sockets) == before
+    tunnel.client.close()
+    tunnel.server.close()
+    assert tunnel.clock.getDelayedCalls() == []
+
+
+def restart(tunnel):
+    """The server is gone and comes back, knowing nothing."""
+    for conversation in tunnel.server.conversations():
+        conversation.session.abortConnection()
+
+
+def test_aRestartedServerIsNoticedWithinSecondsOfTrafficAndTheOldStreamsAreTold():
+    tunnel = Tunnel(faults={"loss": 0.02})
+    tunnel.client.start()
+    old = tunnel.open()
+    old.transport.write(b"hello")
+    assert tunnel.run(lambda: old.received == b"hello")
+    restart(tunnel)
+    began = tunnel.clock.seconds()
+    old.transport.write(b"are you there?")
+    assert tunnel.run(lambda: len(tunnel.client.links) == 2, 5)
+    new = tunnel.open()
+    new.transport.write(b"hello")
+    assert tunnel.run(lambda: new.received == b"hello", 3)
+    assert tunnel.clock.seconds() - began < 5
+    assert tunnel.run(lambda: old.lost is not None, 10)
+    assert tunnel.clock.seconds() - began < 12
+    tunnel.run(lambda: False, 60)
+    assert len(tunnel.client.links) == 1 and new.lost is None
+
+
+def test_aPathThatIsCutForAMomentCostsNoStream():
+    tunnel = Tunnel()
+    tunnel.client.start()
+    stream = tunnel.open()
+    stream.transport.write(b"one")
+    assert tunnel.run(lambda: stream.received == b"one")
+    tunnel.network.configure(cut=True)
+    stream.transport.write(b"two")
+    tunnel.run(lambda: False, 5)
+    tunnel.network.configure(cut=False)
+    assert tunnel.run(lambda: stream.received == b"onetwo", 6)
+    assert stream.lost is None
+    assert tunnel.run(lambda: len(tunnel.client.links) == 2, 1)  # one was dialled meanwhile
+    stream.transport.loseConnection()
+    assert tunnel.run(lambda: len(tunnel.client.links) == 1, 20)  # the newer one stays
+
+
+def test_aBlackHoledSocketIsLeftForAFreshOne():
+    tunnel = Tunnel()
+    tunnel.client.start()
+    old = tunnel.open()
+    old.transport.write(b"hello")
+    assert tunnel.run(lambda: old.received == b"hello")
+    tunnel.network.cut(tunnel.sockets[0], tunnel.transport)
+    old.transport.write(b"lost")
+    assert tunnel.run(lambda: len(tunnel.sockets) == 2, 4)
+    new = tunnel.open()
+    new.transport.write(b"hello")
+    assert tunnel.run(lambda: new.received == b"hello", 1)
+
+
+def test_anIdleBlackHoleIsFoundByTheKeepaliveAndASessionIsReadyAgain():
+    tunnel = Tunnel()
+    tunnel.client.start()
+    tunnel.run(lambda: tunnel.server.conversations(), 1)
+    tunnel.network.cut(tunnel.sockets[0], tunnel.transport)
+    assert tunnel.run(lambda: len(tunnel.sockets) == 2, 15)
+
+
+@pytest.mark.parametrize("shards", [(0, 0), (10, 3)])
+def test_streamsSurviveANATThatRebinds(shards):
+    tunnel = Tunnel(faults={"loss": 0.02}, datashard=shards[0], parityshard=shards[1])
+    stream = tunnel.open()
+    sent = b""
+    for index in range(20):
+        piece = bytes([index]) * 20_000
+        stream.transport.write(piece)
+        sent += piece
+        tunnel.run(lambda: False, 0.5)
+        tunnel.sockets[0].rebind(("10.50.0.1", 5000 + index))
+        if index == 10:
+            tunnel.run(lambda: False, 20)  # the server speaks next: it cannot, before it has heard
+    assert tunnel.run(lambda: stream.received == sent)
+    assert len(tunnel.server.conversations()) == 1 and stream.lost is None
+
+
+def test_aRecordedDatagramFromElsewhereDoesNotMoveASession():
+    tunnel = Tunnel()
+    recorded = []
+    stream = tunnel.open()
+    send = tunnel.sockets[0].send
+
+    def record(batch, address):
+        recorded.extend(bytes(datagram) for datagram in batch)
+        send(batch, address)
+
+    tunnel.sockets[0].send = record
+    for _ in range(5):
+        stream.transport.write(b"x" * 5000)
+        tunnel.run(lambda: False, 1)
+    elsewhere = tunnel.network.transport(("10.66.6.6", 666), SERVER)
+    elsewhere.startListening(None)
+    batch = outboundBatch(1500, 0)
+    for datagram in recorded:
+        batch.append(datagram)
+    elsewhere.send(batch, None)
+    tunnel.run(lambda: False, 1)
+    (conversation,) = tunnel.server.conversations()
+    assert conversation.address == tunnel.sockets[0].address
 
 
 def test_anIdleSessionIsKeptAliveForHoursByAHandfulOfDatagrams():
