@@ -27,7 +27,7 @@ from kcpstack.counters import Counters
 from kcpstack.interfaces import IDatagramReceiver, IDatagramTransport
 from kcpstack.kernels.arq import ARQ, Tuning
 from kcpstack.kernels.congestion import FixedWindow, SlowStart
-from kcpstack.kernels.segment import Glimpse, glimpse
+from kcpstack.kernels.segment import OVERHEAD, Glimpse, glimpse
 from kcpstack.layers.crypt import CryptLayer
 from kcpstack.layers.fec import FEC_HEADER, FECDecoder, FECEncoder, payloadStart
 from kcpstack.layers.kcp import KCPSession
@@ -116,6 +116,7 @@ class Conversation:
         self._decoder = FECDecoder(around.counters)
         self._encoder = FECEncoder(*(NO_FEC if answering else shards))
         mtu = settings.mtu - port.crypt.overhead - (FEC_HEADER if wantsFEC else 0)
+        self._longestSegment = mtu - OVERHEAD
         self.arq = ARQ(conv, mtu, tuningOf(settings), _congestionOf(settings), around.counters)
         self.session = KCPSession(
             self.arq,
@@ -130,6 +131,9 @@ class Conversation:
 
     def datagramsReceived(self, batch: Batch) -> None:
         """Opened datagrams of this peer."""
+        counters = self._port.around.counters
+        counters.InPkts += len(batch)
+        counters.InBytes += sum(batch.ends) - sum(batch.starts)
         arrived, recovered = self._decoder.decode(batch)
         if self._follows and self._decoder.parameters != self._encoder.parameters:
             self._encoder.reconfigure(*(self._decoder.parameters or NO_FEC))
@@ -139,6 +143,10 @@ class Conversation:
     def isNews(self, seen: Glimpse) -> bool:
         """Whether what was seen of a datagram fits this conversation as it is now."""
         return self.arq.isNews(seen)
+
+    def queued(self) -> tuple[int, int, int]:
+        """Segments waiting to be sent, waiting to be read, and in flight."""
+        return -(-self.arq.unsent // self._longestSegment), self.arq.unread, self.arq.unacknowledged
 
     def connectionLost(self, reason: Failure) -> None:
         """End the session at once, for ``reason``."""

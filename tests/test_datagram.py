@@ -118,11 +118,10 @@ def test_theOrderOfTheBatchIsTheOrderOfSending(ends):
     assert [datagram for datagram, _ in ends.heard.datagrams] == list(map(bytes, batch))
 
 
-def test_countsWhatCrosses(ends):
+def test_countsWhatIsSent(ends):
     ends.client.send(batchOf([100, 100, 30]), None)
     ends.pump()
     assert (ends.client._counters.OutPkts, ends.client._counters.OutBytes) == (3, 230)
-    assert (ends.server._counters.InPkts, ends.server._counters.InBytes) == (3, 230)
 
 
 def test_aTurnOfReadingIsBounded(ends):

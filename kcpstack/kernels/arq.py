@@ -408,12 +408,14 @@ class ARQ:
         for index, (sn, ts) in enumerate(acks):
             if index == last or nearest(sn, self._rcvNxt) >= self._rcvNxt:
                 packer.put(HEADER.pack(self.conv, ACK, 0, told, ts, sn, una, 0))
+                self._counters.OutSegs += 1
 
     def _putProbes(self, packer: Packer) -> None:
         for wanted, cmd in ((self._ask, ASK), (self._tell, TELL)):
             if wanted:
                 una = self._rcvNxt & MASK
                 packer.put(HEADER.pack(self.conv, cmd, 0, self._told, 0, 0, una, 0))
+                self._counters.OutSegs += 1
         self._ask = self._tell = False
 
     def _probeClosedWindow(self, now: float) -> None:

@@ -149,8 +149,6 @@ class UDPTransport:
         view.release()
         if addresses:
             batch.addresses = addresses
-            self._counters.InPkts += len(addresses)
-            self._counters.InBytes += position
             try:
                 self._receiver.datagramsReceived(batch)
             except Exception:  # noqa: BLE001 - a reactor closes what raises, and this is everybody's socket

@@ -139,9 +139,10 @@ class Groups:
 
     def _forgetOld(self) -> None:
         if len(self._groups) > KEPT_GROUPS:
-            self._groups = {
-                number: group for number, group in self._groups.items() if self._age(number) < KEPT_GROUPS
-            }
+            kept = {number: group for number, group in self._groups.items() if self._age(number) < KEPT_GROUPS}
+            givenUp = self._groups.keys() - kept.keys()
+            self._counters.FECShortShards += sum(len(self._groups[number].data) for number in givenUp)
+            self._groups = kept
         if self._newest is not None:
             self._counters.FECShardSet = len(self._groups)
             self._counters.FECShardMin = max(0, self._newest - KEPT_GROUPS + 1)

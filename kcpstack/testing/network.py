@@ -250,8 +250,6 @@ class SimulatedTransport:
         self._network.undeliverable += len(parcels) - len(reached)
         if not reached or self._receiver is None:
             return
-        self.counters.InPkts += len(reached)
-        self.counters.InBytes += sum(len(parcel.datagram) for parcel in reached)
         self._receiver.datagramsReceived(
             inboundBatch([parcel.datagram for parcel in reached], [parcel.source for parcel in reached])
         )
