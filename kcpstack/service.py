@@ -26,6 +26,7 @@ from kcpstack.layers.datagram import UDPTransport
 from kcpstack.layers.relay import ClientRelayFactory, ServerRelayFactory
 from kcpstack.options import Address, ClientSettings, Options, ServerSettings, Target
 from kcpstack.server import Server
+from kcpstack.snmp import Reports
 from kcpstack.stack import Surroundings
 
 __all__ = ["ClientService", "ServerService", "Options", "makeService", "resolveName"]
@@ -57,6 +58,13 @@ class ClientService(Service):
             lambda host: resolveName(reactor, host),
         )
         self._relays = ClientRelayFactory(self.client.openStream, reactor, quiet=settings.quiet)
+        self.reports = Reports(
+            reactor,
+            self.counters,
+            lambda: [link.conversation for link in self.client.links],
+            settings.snmplog,
+            settings.snmpperiod,
+        )
         self.port: Any = None  # IListeningPort, once started
 
     def startService(self) -> None:
@@ -65,12 +73,14 @@ class ClientService(Service):
         with _oneLine():
             self.port = self._reactor.listenTCP(local.port, self._relays, BACKLOG, _interface(local))
         self.client.start()
+        self.reports.start()
         _log.info("Listening on TCP {local}, for the server at {peer}", local=local, peer=self._settings.remoteaddr)
 
     def stopService(self) -> Any:
         super().stopService()
         stopped = defer.maybeDeferred(self.port.stopListening) if self.port is not None else None
         self.client.close()
+        self.reports.stop()
         return stopped
 
 
@@ -86,17 +96,22 @@ class ServerService(Service):
         transport = UDPTransport(reactor, self.counters, listen.host, listen.port, buffers=settings.sockbuf)
         relays = ServerRelayFactory(targetEndpoint(reactor, settings.target), reactor, quiet=settings.quiet)
         self.server = Server(settings, Surroundings(reactor, self.counters, randomBytes), transport, relays)
+        self.reports = Reports(
+            reactor, self.counters, self.server.conversations, settings.snmplog, settings.snmpperiod
+        )
 
     def startService(self) -> None:
         super().startService()
         with _oneLine():
             self.server.open()
+        self.reports.start()
         host = self.server.port.transport.getHost()
         listen = Address(host.host, host.port)
         _log.info("Listening on UDP {listen}, for the target {target}", listen=listen, target=self._settings.target)
 
     def stopService(self) -> Any:
         super().stopService()
+        self.reports.stop()
         return self.server.close()
 
 

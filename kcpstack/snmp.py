@@ -3,12 +3,14 @@
 - ``printout`` is what ``kill -USR1`` puts into the log: all names that any kcp-go has, then ours.
 - ``SNMPLog`` appends to the file of ``--snmplog``, in the columns of the newest kcptun.
 - ``SignalWatch`` calls when a signal comes, in the reactor's own time.
+- ``Reports`` is all of this for one service.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Protocol
@@ -20,10 +22,7 @@ from twisted.logger import Logger
 from kcpstack.counters import ALIASES, FORMER, OWN, SNMP, Counters
 from kcpstack.gotime import expand
 
-__all__ = ["PRINT_SIGNAL", "SNMPLog", "SignalWatch", "countQueues", "header", "localTime", "printout", "row"]
-
-PRINT_SIGNAL: int | None = getattr(signal, "SIGUSR1", None)  # None where the system has no such signal
-
+__all__ = ["Reports", "SNMPLog", "SignalWatch", "countQueues", "header", "localTime", "printout", "row"]
 
 class Queues(Protocol):
     """What ``countQueues`` wants of a conversation."""
@@ -134,8 +133,8 @@ def _append(path: str, line: str) -> None:
 class SignalWatch:
     """Calls ``received()`` in the reactor's turn after signal ``number`` has come, while it is started.
 
-    Nothing is installed where there is no such signal, or on a reactor that has no ``callFromThread``
-    (a simulated one).  ``start`` raises ValueError outside the main thread."""
+    Nothing is installed where the system has no such signal (None), on a reactor that has no
+    ``callFromThread`` (a simulated one), or outside the main thread, where Python does not allow it."""
 
     def __init__(self, reactor: Any, number: int | None, received: Callable[[], None]) -> None:
         self._reactor = reactor
@@ -145,7 +144,8 @@ class SignalWatch:
         self._installed: Any = None
 
     def start(self) -> None:
-        if self._number is None or not IReactorFromThreads.providedBy(self._reactor):
+        inMainThread = threading.current_thread() is threading.main_thread()
+        if self._number is None or not inMainThread or not IReactorFromThreads.providedBy(self._reactor):
             return
         self._installed = self._signalled
         self._previous = signal.signal(self._number, self._installed)
@@ -161,6 +161,41 @@ class SignalWatch:
         self._reactor.callFromThread(self._received)
 
 
-NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # Windows has none
+class Reports:
+    """What one client or server tells of its ``counters``, between ``start`` and ``stop``: the line on
+    PRINT_SIGNAL, and the log in ``path`` every ``period`` seconds.  ``conversations()`` returns those of now."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        counters: Counters,
+        conversations: Callable[[], Iterable[Queues]],
+        path: str,
+        period: int,
+    ) -> None:
+        self._counters = counters
+        self._conversations = conversations
+        self._csv = SNMPLog(path, period, self._sample, reactor)
+        self._watch = SignalWatch(reactor, PRINT_SIGNAL, self.print)
+
+    def start(self) -> None:
+        self._csv.start()
+        self._watch.start()
+
+    def stop(self) -> None:
+        self._csv.stop()
+        self._watch.stop()
+
+    def print(self) -> None:
+        """Put all counters into the log, in one line."""
+        _log.info("{counters}", counters=printout(self._sample()))
+
+    def _sample(self) -> Counters:
+        countQueues(self._counters, self._conversations())
+        return self._counters
+
+
+PRINT_SIGNAL: int | None = getattr(signal, "SIGUSR1", None)  # Windows has none
+NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # nor this
 
 _log = Logger()

@@ -90,4 +90,4 @@ def defaultText(role: str, option: Option) -> str:
     default = option.default[role] if isinstance(option.default, dict) else option.default
     if not option.metavar:
         return "on" if default else "off"
-    return str(default)
+    return str(default) or "none"

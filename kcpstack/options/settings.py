@@ -47,6 +47,8 @@ class Settings:
     framesize: int = _default("framesize")
     keepalive: int = _default("keepalive")
     quiet: bool = _default("quiet")
+    snmplog: str = _default("snmplog")
+    snmpperiod: int = _default("snmpperiod")
 
     def __post_init__(self) -> None:
         for name, value in MODES[self.mode]._asdict().items() if self.mode in MODES else ():

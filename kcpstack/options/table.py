@@ -96,6 +96,7 @@ FRAME_MAX = 65535  # smux's length is 16 bits
 BUFFER_MAX = 2**31 - 1  # smux's windows and setsockopt are ints of 32 bits
 SOCKBUF_MIN = 4096  # about what Linux raises a smaller one to
 STREAMBUF_MIN = 4096  # below it a stream would be all window updates
+SNMP_PERIOD_MAX = 31_536_000  # a year
 KEEPALIVE_MAX = 29  # smux ends a session that is silent for 30 seconds
 
 ADDRESSES = "Addresses"
@@ -227,6 +228,18 @@ TABLE: tuple[Option, ...] = (
         "quiet", YesOrNo(), False, "do not log the opening and closing of streams",
         MESSAGES, metavar="",
     ),
+    Option(
+        "snmplog", Text(optional=True), "",
+        "append the counters to this file as CSV; its name is a Go time layout, as in ./snmp-20060102.log",
+        MESSAGES, metavar="FILE",
+        difference="The columns are those of the latest releases. kcptun stops for good where it cannot open "
+        "the file; we try again.",
+    ),
+    Option(
+        "snmpperiod", WholeNumber(0, SNMP_PERIOD_MAX, "seconds"), 60,
+        "time between two lines of --snmplog; 0 switches it off",
+        MESSAGES,
+    ),
 )
 
 # kcptun's options that this release does not have; each is refused by name.
@@ -242,8 +255,6 @@ NOT_YET: tuple[Option, ...] = tuple(
         ("closewait", BOTH, "N", ""),
         ("QPP", BOTH, "", "qpp"),
         ("QPPCount", BOTH, "N", "qpp-count"),
-        ("snmplog", BOTH, "FILE", ""),
-        ("snmpperiod", BOTH, "N", ""),
         ("log", BOTH, "FILE", ""),
         ("pprof", BOTH, "", ""),
         ("tcp", BOTH, "", ""),

@@ -99,13 +99,14 @@ class YesOrNo:
 
 @dataclass(frozen=True)
 class Text:
-    """Any text but none."""
+    """Any text; none at all where it is ``optional``."""
 
+    optional: bool = False
     accepts = "any text"
     unit = ""
 
     def parse(self, text: str) -> str:
-        if not text:
+        if not text and not self.optional:
             raise ValueError("give at least one character")
         return text
 
