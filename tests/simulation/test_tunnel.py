@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import struct
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet import defer
 from twisted.internet.error import ConnectionLost, DNSLookupError, TimeoutError
 from twisted.internet.protocol import Factory, Protocol
@@ -13,6 +16,7 @@ from twisted.internet.task import Clock
 from kcpstack.batch import outboundBatch
 from kcpstack.client import CONNECT_TIMEOUT, Client
 from kcpstack.counters import Counters
+from kcpstack.kernels.segment import HEADER
 from kcpstack.layers.smux import KEEPALIVE_TIMEOUT
 from kcpstack.options import Address, ClientSettings, ServerSettings
 from kcpstack.server import Server
@@ -388,3 +392,40 @@ def test_anotherKeyIsSilenceAndCounted():
     assert tunnel.run(lambda: stream.lost is not None)
     assert tunnel.server.conversations() == []
     assert tunnel.server.port.around.counters.InCsumErrors > 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.binary(max_size=200)), max_size=30))
+def test_whatStrangersSendHarmsNobodyEvenWithoutACipher(rubbish):
+    tunnel = Tunnel(crypt="null")
+    stream = tunnel.open()
+    stream.transport.write(b"before")
+    assert tunnel.run(lambda: stream.received == b"before")
+    strangers = [tunnel.network.transport((f"10.66.0.{number}", 666), SERVER) for number in range(3)]
+    for number, datagram in rubbish:
+        shaped = rubbishLike(datagram, tunnel.server.conversations()[0].conv)
+        batch = outboundBatch(1500, 0)
+        batch.append(shaped)
+        strangers[number].startListening(object())  # it hears nothing: it is gone at once
+        strangers[number].send(batch, None)
+        strangers[number].stopListening()
+    tunnel.run(lambda: False, 1)
+    stream.transport.write(b"after")
+    assert tunnel.run(lambda: stream.received == b"beforeafter")
+    assert len(tunnel.server.conversations()) <= 4
+    tunnel.client.close()
+    tunnel.server.close()
+    assert tunnel.clock.getDelayedCalls() == []
+
+
+def rubbishLike(data: bytes, conv: int) -> bytes:
+    """Bytes that pass for more than noise: with a KCP header, a FEC header, or as they are."""
+    kind = data[0] % 4 if data else 3
+    if kind == 0:
+        return HEADER.pack(conv + 1, 81 + len(data) % 4, 0, 32, 0, len(data), 0, len(data)) + data
+    if kind == 1:
+        return struct.pack("<IHH", len(data), 0xF1 + data[0] % 3, len(data) + 2) + data
+    if kind == 2:
+        segment = HEADER.pack(conv + 2, 81, 0, 32, 0, 0, 0, len(data)) + data
+        return struct.pack("<IHH", 0, 0xF1, len(segment) + 2) + segment
+    return data
