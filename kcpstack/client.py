@@ -47,7 +47,7 @@ class Client:
         self._around = around
         self._newTransport = newTransport
         self._resolveName = resolveName
-        self._dialling = False
+        self._dialling: defer.Deferred[Any] | None = None  # the name is being resolved
         self._waiters: list[defer.Deferred[Link]] = []  # for the session that is being dialled
         self._keepsReady = False
         self._pause = PAUSE_FIRST
@@ -69,6 +69,8 @@ class Client:
         """End all sessions at once, and with them their streams."""
         self._keepsReady = False
         self._cancelRedial()
+        if self._dialling is not None:
+            self._dialling.cancel()
         for link in list(self.links):
             link.conversation.session.abortConnection()
 
@@ -81,12 +83,11 @@ class Client:
         return waiter
 
     def _dial(self) -> None:
-        if self._dialling:
+        if self._dialling is not None:
             return
         self._cancelRedial()
-        self._dialling = True
-        found = defer.maybeDeferred(self._resolveName, self._settings.remoteaddr.host)
-        found.addCallback(self._open).addCallbacks(self._opened, self._failed)
+        self._dialling = defer.maybeDeferred(self._resolveName, self._settings.remoteaddr.host)
+        self._dialling.addCallback(self._open).addCallbacks(self._opened, self._failed)
 
     def _open(self, host: str) -> Link:
         peer = (host, self._settings.remoteaddr.port)
@@ -95,23 +96,24 @@ class Client:
         return Link(port, peer, self._settings, self._around, self)
 
     def _opened(self, link: Link) -> None:
-        self._dialling = False
+        self._dialling = None
         self.links.append(link)
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.callback(link)
 
     def _failed(self, reason: Failure) -> None:
-        self._dialling = False
+        self._dialling = None
         waiters, self._waiters = self._waiters, []
         peer = self._settings.remoteaddr
-        _log.error("No session to {peer}: {why}", peer=peer, why=reason.getErrorMessage())
+        if not reason.check(defer.CancelledError):
+            _log.error("No session to {peer}: {why}", peer=peer, why=reason.getErrorMessage())
         for waiter in waiters:
             waiter.errback(reason)
         self._dialLater()
 
     def _dialLater(self) -> None:
-        if self._keepsReady and self._redial is None and not self._dialling:
+        if self._keepsReady and self._redial is None and self._dialling is None:
             self._redial = self._around.clock.callLater(self._pause, self._dialAgain)
             self._pause = min(self._pause * 2, PAUSE_MAX)
 

@@ -133,6 +133,17 @@ def test_anUnknownHostFailsTheStreamAtOnceAndTheNextOneTriesAgain():
     assert tunnel.run(lambda: second.received == b"hello")
 
 
+def test_aClientThatIsClosedWhileItLooksForItsServerDialsNoMore():
+    answer = defer.Deferred()
+    tunnel = Tunnel(resolveName=lambda host: answer)
+    tunnel.client.start()
+    stream = tunnel.open()
+    tunnel.client.close()
+    assert stream.lost.check(defer.CancelledError)
+    answer.callback(SERVER[0])
+    assert tunnel.sockets == [] and tunnel.clock.getDelayedCalls() == []
+
+
 def test_aSilentSessionEndsAndTheNextStreamDialsANewOne():
     tunnel = Tunnel()
     first = tunnel.open()
