@@ -3,7 +3,7 @@
     .. options:: client        the option table, one command's rows
     .. options-not-yet::       kcptun's options that we refuse
     .. modes::                 what each mode stands for
-    .. counters:: SNMP         one of the tables in kcpstack.counters
+    .. counters:: SNMP         one of the tables of names in kcpstack.counters
     .. interfaces::            every interface of kcpstack.interfaces, with its contract
 """
 
@@ -94,9 +94,15 @@ class Counters(Generated):
     required_arguments = 1
 
     def lines(self) -> Iterator[str]:
-        rows = [["Counter", "Counts"]]
-        rows += [[f"``{name}``", what] for name, what in getattr(counters, self.arguments[0]).items()]
-        yield from listTable("30 70", rows)
+        table = self.arguments[0]
+        rows = [["Counter", "Counts", "Beside kcp-go"]]
+        for name, what in getattr(counters, table).items():
+            counted = f"the same as ``{what}``" if table == "ALIASES" else escaped(what)
+            rows.append([f"``{name}``", counted, escaped(counters.DIFFERENCES.get(name, "the same"))])
+        if table in ("OWN", "ALIASES"):  # nothing there to compare
+            yield from listTable("30 70", [row[:2] for row in rows])
+        else:
+            yield from listTable("24 32 44", rows)
 
 
 class Interfaces(Generated):

@@ -56,8 +56,10 @@ def test_the_options_page_has_every_option_and_every_mode(pages: Path) -> None:
 
 def test_the_counters_and_interfaces_pages_have_every_name(pages: Path) -> None:
     said = text(pages / "counters.html")
-    for name in [*counters.SNMP, *counters.OWN]:
+    for name in [*counters.SNMP, *counters.FORMER, *counters.ALIASES, *counters.OWN]:
         assert name in said
+    for difference in counters.DIFFERENCES.values():
+        assert " ".join(difference.split()) in " ".join(said.split())
     said = text(pages / "interfaces.html")
     for name in interfaces.__all__:
         for member in [name, *getattr(interfaces, name).names()]:
@@ -92,5 +94,5 @@ def test_links_from_the_readme_lead_somewhere() -> None:
 
 def test_there_is_news_of_this_version() -> None:
     fragments = list((CHECKOUT / "newsfragments").glob("*.*.md"))
-    assert all(re.fullmatch(r"\d+\.(feature|bugfix|doc|removal|misc)\.md", path.name) for path in fragments)
+    assert all(re.fullmatch(r"\d+(\.[a-z-]+)?\.(feature|bugfix|doc|removal|misc)\.md", path.name) for path in fragments)
     assert all(path.read_text().strip() for path in fragments)
