@@ -17,7 +17,7 @@ from kcpstack.interfaces import ICipherFactory
 
 KCPTUNS = {
     *("aes", "aes-128", "aes-128-gcm", "aes-192", "blowfish", "cast5", "3des"),
-    *("none", "null", "salsa20", "sm4", "xor"),
+    *("none", "null", "salsa20", "sm4", "tea", "twofish", "xor", "xtea"),
 }
 OURS = KCPTUNS - set(builtin.unavailable)
 

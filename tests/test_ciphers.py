@@ -29,6 +29,9 @@ OURS = {
         builtin.blowfish,
         builtin.cast5,
         builtin.tripleDES,
+        builtin.tea,
+        builtin.xtea,
+        builtin.twofish,
         builtin.salsa20,
         builtin.xor,
         builtin.none,
@@ -76,6 +79,20 @@ class TestCAST5(CipherConformance):
 class TestTripleDES(CipherConformance):
     factory = builtin.tripleDES
     unprotected = 8
+
+
+class TestTEA(CipherConformance):
+    factory = builtin.tea
+    unprotected = 8
+
+
+class TestXTEA(CipherConformance):
+    factory = builtin.xtea
+    unprotected = 8
+
+
+class TestTwofish(CipherConformance):
+    factory = builtin.twofish
 
 
 class TestSalsa20(CipherConformance):

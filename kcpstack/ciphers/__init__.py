@@ -6,6 +6,7 @@ installed package that provides an ``ICipherFactory`` in a ``twisted.plugins`` m
 - ``framing``   the nonce and checksum that most methods share
 - ``cfb``       block ciphers in cipher feedback mode: aes and its like
 - ``library``   which block ciphers the installed library has for it
+- ``columns``   the same for those that no library has: tea, xtea, twofish
 - ``aead``      encrypted and authenticated: aes-128-gcm
 - ``salsa20``   a stream cipher
 - ``xor``       a fixed table

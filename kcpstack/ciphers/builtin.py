@@ -32,9 +32,12 @@ __all__ = [
     "null",
     "salsa20",
     "sm4",
+    "tea",
     "tripleDES",
+    "twofish",
     "unavailable",
     "xor",
+    "xtea",
 ]
 
 unavailable: dict[str, str] = {}
@@ -66,6 +69,27 @@ def _fromLibrary(name: str, algorithmName: str, keyLength: int) -> CipherFactory
     return CipherFactory(name, lambda key, randomBytes: fromAlgorithm(algorithm(key[:keyLength]), randomBytes))
 
 
+def _tea(key: bytes, randomBytes: Callable[[int], bytes]) -> Any:
+    from kcpstack.ciphers.columns import ColumnCFBCipher
+    from kcpstack.kernels.tea import TEACipher
+
+    return ColumnCFBCipher(TEACipher(key[:16], cycles=8), randomBytes)
+
+
+def _xtea(key: bytes, randomBytes: Callable[[int], bytes]) -> Any:
+    from kcpstack.ciphers.columns import ColumnCFBCipher
+    from kcpstack.kernels.tea import XTEACipher
+
+    return ColumnCFBCipher(XTEACipher(key[:16], cycles=32), randomBytes)
+
+
+def _twofish(key: bytes, randomBytes: Callable[[int], bytes]) -> Any:
+    from kcpstack.ciphers.columns import ColumnCFBCipher
+    from kcpstack.kernels.twofish import TwofishCipher
+
+    return ColumnCFBCipher(TwofishCipher(key[:32]), randomBytes)
+
+
 def _salsa20(key: bytes, randomBytes: Callable[[int], bytes]) -> Any:
     from kcpstack.ciphers.salsa20 import Salsa20Cipher
 
@@ -80,6 +104,9 @@ blowfish = _fromLibrary("blowfish", "Blowfish", 32)
 cast5 = _fromLibrary("cast5", "CAST5", 16)
 tripleDES = _fromLibrary("3des", "TripleDES", 24)
 sm4 = _fromLibrary("sm4", "SM4", 16)
+tea = CipherFactory("tea", _tea)
+xtea = CipherFactory("xtea", _xtea)
+twofish = CipherFactory("twofish", _twofish)
 salsa20 = CipherFactory("salsa20", _salsa20)
 xor = CipherFactory("xor", XORCipher)
 none = CipherFactory("none", lambda key, randomBytes: NoneCipher(randomBytes))

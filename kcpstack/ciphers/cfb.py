@@ -31,7 +31,7 @@ try:
 except ImportError:  # cryptography before it moved there
     from cryptography.hazmat.primitives.ciphers.modes import CFB
 
-__all__ = ["IV", "CFBCipher", "fromAlgorithm"]
+__all__ = ["IV", "CFBCipher", "fromAlgorithm", "gather"]
 
 IV = bytes.fromhex("a7734f9c12ac1b01a415f2c1fc78e66b")  # protocol.md; its front for shorter blocks
 
@@ -71,7 +71,7 @@ class CFBCipher:
         if _suitsOneCall(batch, self._blockLength):
             self._transform(self._encryptor, batch.buffer, min(batch.starts), max(batch.ends))
             return
-        gathered, positions = _gather(batch, self._blockLength)
+        gathered, positions = gather(batch, self._blockLength)
         self._transform(self._encryptor, gathered, 0, len(gathered) - self._blockLength)
         with memoryview(gathered) as view:
             for position, start, end in zip(positions, batch.starts, batch.ends):
@@ -83,7 +83,7 @@ class CFBCipher:
         if _suitsOneCall(batch, self._blockLength):
             self._transform(self._decryptor, batch.buffer, min(batch.starts), max(batch.ends))
         else:
-            gathered, positions = _gather(batch, self._blockLength)
+            gathered, positions = gather(batch, self._blockLength)
             self._transform(self._decryptor, gathered, 0, len(gathered) - self._blockLength)
             batch.ends = [p + end - start for p, start, end in zip(positions, batch.starts, batch.ends)]
             batch.starts = positions
@@ -120,7 +120,7 @@ def _suitsOneCall(batch: Batch, blockLength: int) -> bool:
     return between <= COPY_WORTH * len(batch.starts)
 
 
-def _gather(batch: Batch, blockLength: int) -> tuple[bytearray, list[int]]:
+def gather(batch: Batch, blockLength: int) -> tuple[bytearray, list[int]]:
     """Copy all datagrams into one buffer, each from a block boundary, one block to spare at the end.
 
     Returns the buffer and where each datagram starts in it.

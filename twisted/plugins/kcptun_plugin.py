@@ -11,8 +11,11 @@ from kcpstack.ciphers.builtin import (
     null,
     salsa20,
     sm4,
+    tea,
     tripleDES,
+    twofish,
     xor,
+    xtea,
 )
 
 kcptun = ServiceMaker("kcptun", "kcpstack.service", "A TCP tunnel over KCP: kcptun, in Twisted.", "kcptun")
@@ -29,6 +32,9 @@ __all__ = [
     "null",
     "salsa20",
     "sm4",
+    "tea",
     "tripleDES",
+    "twofish",
     "xor",
+    "xtea",
 ]
