@@ -23,6 +23,7 @@ from kcpstack.batch import inboundBatch, outboundBatch
 from kcpstack.counters import Counters
 from kcpstack.kernels.reedsolomon import ReedSolomon
 from kcpstack.layers.fec import FEC_HEADER, GROUP_GAP, LEAP, FECDecoder, FECEncoder, payloadStart
+from kcpstack.layers.fec_groups import KEPT_GROUPS
 
 CODES = st.tuples(st.integers(1, 7), st.integers(1, 4))
 
@@ -353,6 +354,16 @@ def test_the_counters_tell_what_happened():
     assert (counters.FECParityShards - parity, counters.FECFullShards - full) == (6, 1)
     assert (counters.FECRecovered, counters.FECErrs, counters.InErrs) == (2, 0, 0)
     assert (counters.FECShardSet, counters.FECShardMin) == (3, 3)
+
+
+def test_data_of_a_group_that_is_given_up_on_is_counted():
+    counters = Counters()
+    encoder, decoder = primed(4, 2, counters)
+    short = counters.FECShortShards
+    datagrams = encoded(encoder, payloads(4 * (1 + KEPT_GROUPS)))
+    decoded(decoder, datagrams[2:5])  # two of four data shards, one of two parity shards
+    decoded(decoder, datagrams[6:])
+    assert counters.FECShortShards - short == 2
 
 
 def test_where_the_kcp_datagram_begins_is_told_without_decoding():

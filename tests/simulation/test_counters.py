@@ -76,6 +76,19 @@ def test_a_perfect_path_has_nothing_sent_again_and_nothing_repeated(seed):
     assert client["OutBytes"] == server["InBytes"] + 20 * server["InPkts"]
 
 
+def test_what_waits_where_nothing_gets_through_is_counted_on_demand():
+    world = Counted(5, fixed={**FEC, "datashard": 0, "parityshard": 0, "sndwnd": 8}, faults={"cut": True})
+    world.client.openStream(application := world.application("client"))
+    application.transport.write(bytes(100_000))
+    world.clock.advance(0.1)
+    (link,) = world.client.links
+    countQueues(world.clientCounters, [link.conversation])
+    counters = world.clientCounters
+    assert counters.RingBufferSndBuffer == 8
+    assert 0 < counters.RingBufferSndQueue <= -(-link.conversation.arq.unsent // 1000)
+    assert counters.RingBufferRcvQueue == 0
+
+
 def test_without_FEC_what_is_lost_is_sent_again_and_what_is_doubled_is_repeated():
     world = Counted(3, fixed={**FEC, "datashard": 0, "parityshard": 0}, faults=LOSSY)
     world.wanted = 12
