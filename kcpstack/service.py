@@ -69,11 +69,11 @@ class ClientService(Service):
 
     def startService(self) -> None:
         super().startService()
+        self.reports.start()
         local = self._settings.localaddr
         with _oneLine():
             self.port = self._reactor.listenTCP(local.port, self._relays, BACKLOG, _interface(local))
         self.client.start()
-        self.reports.start()
         _log.info("Listening on TCP {local}, for the server at {peer}", local=local, peer=self._settings.remoteaddr)
 
     def stopService(self) -> Any:
@@ -102,9 +102,9 @@ class ServerService(Service):
 
     def startService(self) -> None:
         super().startService()
+        self.reports.start()
         with _oneLine():
             self.server.open()
-        self.reports.start()
         host = self.server.port.transport.getHost()
         listen = Address(host.host, host.port)
         _log.info("Listening on UDP {listen}, for the target {target}", listen=listen, target=self._settings.target)

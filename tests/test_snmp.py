@@ -14,12 +14,13 @@ from twisted.logger import globalLogPublisher
 from zope.interface import implementer
 
 from kcpstack.counters import ALIASES, DIFFERENCES, FORMER, OWN, SNMP, Counters
-from kcpstack.options import ClientSettings, ServerSettings
+from kcpstack.options import Address, ClientSettings, ServerSettings
 from kcpstack.service import ClientService, ServerService
 from kcpstack.snmp import SignalWatch, SNMPLog, countQueues, header, printout, row
 
 # The first second of the log's clock, near midnight in its zone.
 START = datetime(2026, 3, 31, 23, 59, 0, tzinfo=timezone(timedelta(hours=2), "CEST"))
+NOBODY, ANY_PORT = Address("127.0.0.1", 9), Address("127.0.0.1", 0)
 SEED = "BytesSent BytesReceived MaxConn ActiveOpens PassiveOpens CurrEstab InErrs InCsumErrors InSegs OutSegs "
 SEED += "OutBytes RetransSegs FastRetransSegs LostSegs RepeatSegs FECRecovered FECErrs FECSegs"
 DEBIAN = "Unix,BytesSent,BytesReceived,MaxConn,ActiveOpens,PassiveOpens,CurrEstab,InErrs,InCsumErrors,KCPInErrors,"
@@ -256,18 +257,24 @@ def test_nothing_is_installed_on_a_simulated_reactor_or_for_no_signal(restored):
 # ---------------------------------------------------------------- in the services
 
 
-@pytest.mark.parametrize("make", [
-    lambda reactor, **options: ClientService(reactor, ClientSettings(**options)),
-    lambda reactor, **options: ServerService(reactor, ServerSettings(**options)),
-], ids=["client", "server"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda reactor, **options: ClientService(reactor, ClientSettings(remoteaddr=NOBODY, **options)),
+        lambda reactor, **options: ServerService(reactor, ServerSettings(listen=ANY_PORT, **options)),
+    ],
+    ids=["client", "server"],
+)
 def test_a_service_logs_and_prints_its_counters_between_start_and_stop(make, tmp_path, logged):
     reactor = MemoryReactorClock()
     service = make(reactor, snmplog=str(tmp_path / "snmp.csv"), snmpperiod=5)
-    service.counters.BytesSent = 77
-    service.reports.start()
+    service.counters.OOBPackets = 77
+    service.startService()
     reactor.advance(5)
     service.reports.print()
-    service.reports.stop()
-    assert (tmp_path / "snmp.csv").read_text().splitlines()[1].split(",")[1] == "77"
-    assert any(line.startswith("KCP SNMP:&{BytesSent:77 ") for line in logged)
-    assert reactor.getDelayedCalls() == []
+    service.stopService()
+    written = (tmp_path / "snmp.csv").read_text()
+    assert written.splitlines()[1].split(",")[-1] == "77"
+    assert any(line.startswith("KCP SNMP:&{BytesSent:") and " OOBPackets:77 " in line for line in logged)
+    reactor.advance(60)
+    assert (tmp_path / "snmp.csv").read_text() == written
