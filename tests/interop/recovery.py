@@ -1,7 +1,7 @@
 """How long a tunnel of real processes takes to carry new connections again, and what becomes of an open one.
 
 ``python tests/interop/recovery.py`` plays every disturbance on our pair, on Debian's and on our client with
-Debian's server, and prints a table (docs/recovery.rst tells what to expect).  It takes some 15 minutes.
+Debian's server, and prints a table (docs/recovery.rst has one).  It takes some 15 minutes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class EchoTarget:
 @dataclass
 class Outcome:
     """``recovered``: seconds from the end of the disturbance until a fresh connection worked, None
-    for more than LONGEST.  ``stream``: what became of one that was open."""
+    for more than LONGEST.  ``stream``: what became of one that was open, by the same clock."""
 
     recovered: float | None
     stream: str
@@ -99,7 +99,8 @@ class OpenStream(threading.Thread):
         before, end = self.answered, time.monotonic() + patience
         while time.monotonic() < end:
             if self.ended is not None:
-                return f"closed after {self.ended - since:.0f} s"
+                after = self.ended - since
+                return f"closed after {after:.0f} s" if after >= 0 else f"closed {-after:.0f} s before"
             if self.answered > before + 1:
                 return "went on"
             time.sleep(0.1)
