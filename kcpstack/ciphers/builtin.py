@@ -66,7 +66,11 @@ def _fromLibrary(name: str, algorithmName: str, keyLength: int) -> CipherFactory
     except Unavailable as reason:
         unavailable[name] = str(reason)
         return None
-    return CipherFactory(name, lambda key, randomBytes: fromAlgorithm(algorithm(key[:keyLength]), randomBytes))
+
+    def make(key: bytes, randomBytes: Callable[[int], bytes]) -> Any:
+        return fromAlgorithm(algorithm(key[:keyLength]), randomBytes)
+
+    return CipherFactory(name, make)
 
 
 def _tea(key: bytes, randomBytes: Callable[[int], bytes]) -> Any:

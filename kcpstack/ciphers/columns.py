@@ -9,11 +9,12 @@ one block after another, is this:
   datagrams can be done at once, then all second ones, and so on.  A batch of 64 takes little longer
   than a single datagram.
 
-**Libraries first**: these are the ciphers of kcptun's that no library in good repair has.  cryptography has
-neither; pycryptodome has neither; PyPI's twofish (bindings, last released in 2013) and its few packages
-called tea and xtea are not kept.  numpy does the arithmetic, and is required rather than optional: a block at a
-time in plain Python takes milliseconds a datagram, which is of no use to a tunnel, and a second version
-of each cipher would have to be kept for that.
+These are the ciphers of kcptun's that no library in good repair was found to have (November 2026).
+cryptography and pycryptodome have none of them.  PyPI's twofish 0.3.0 comes as source alone, for Python up to
+3.3; its xtea is of 2018; xtea_cython is one person's and would spare only one of the three.
+
+numpy does the arithmetic, and is required rather than optional: a block at a time in plain Python takes
+milliseconds a datagram, which is of no use to a tunnel, and would be a second version to keep.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
 (protocol.md, "crypt".)  The first 8 bytes are Salsa20's nonce; its keystream, from its beginning, covers
 all that follows.  So the header is the usual one, and each datagram is a call of its own.
 
-cryptography has ChaCha20 and no Salsa20, and PyNaCl has Salsa20 only inside its boxes.  pycryptodome
+cryptography has ChaCha20 and no Salsa20, and PyNaCl binds none of libsodium's bare streams.  pycryptodome
 has it, is kept well, and does a datagram in a few microseconds.
 """
 

@@ -3,9 +3,9 @@
 Names are those of the paper: q0 and q1 are its fixed permutations, h its keyed function, g the h with the
 S-box keys, K its 40 subkeys; RS and MDS are its matrices.
 
-A round spends its time in g, which is a lookup for each byte and a matrix.  Here the two words that go
-through g are looked up 16 bits at a time, in tables that have the matrix in them and, for the second word, its
-rotation by 8.  That leaves a dozen numpy operations a round, whatever the number of blocks.
+A round spends its time in g, which is a lookup for each byte and a matrix.  Here the two words that
+go through g are looked up 16 bits at a time, in tables that have the matrix in them and, for the
+second word, its rotation by 8.  That leaves a dozen numpy operations a round, whatever the number of blocks.
 
 The tables take 1 MiB a key.  Lookups take time that depends on the key and the data, as in any Twofish
 made of tables.
@@ -24,7 +24,6 @@ BLOCK_LENGTH = 16
 KEY_LENGTH = 32
 ROUNDS = 16
 WORD = 0xFFFFFFFF
-RHO = 0x01010101
 CHUNK = 4096  # blocks at a time: what a round needs then stays in the caches
 
 # Little endian, as Twofish is: the halves of a word are told apart by their place.
@@ -34,7 +33,12 @@ _Q_NIBBLES = (  # of q0 and of q1, as hexadecimal digits: t0, t1, t2, t3
     ("817D6F320B59ECA4", "ECB81235F4A6709D", "BA5E6D90C8F32471", "D7F4126E9B3085CA"),
     ("28BDF76E31940AC5", "1E2B4C376DA5F908", "4C75169A0ED82B3F", "B951C3DE647F208A"),
 )
-_MDS = ((0x01, 0xEF, 0x5B, 0x5B), (0x5B, 0xEF, 0xEF, 0x01), (0xEF, 0x5B, 0x01, 0xEF), (0xEF, 0x01, 0xEF, 0x5B))
+_MDS = (
+    (0x01, 0xEF, 0x5B, 0x5B),
+    (0x5B, 0xEF, 0xEF, 0x01),
+    (0xEF, 0x5B, 0x01, 0xEF),
+    (0xEF, 0x01, 0xEF, 0x5B),
+)
 _MDS_POLYNOMIAL = 0x169
 _RS = (
     (0x01, 0xA4, 0x55, 0x87, 0x5A, 0x58, 0xDB, 0x9E),
@@ -194,12 +198,14 @@ class _Rounds:
         even = (upper.view(HALVES), lower, *_rotation(count, left=1, right=2))
         odd = (lower.view(HALVES), upper, *_rotation(count, left=3, right=0))
         self._turns = [
-            (np.repeat(keys, count), *(odd if number & 1 else even)) for number, keys in enumerate(cipher._rounds)
+            (np.repeat(keys, count), *(odd if number & 1 else even))
+            for number, keys in enumerate(cipher._rounds)
         ]
 
     def encrypt(self, blocks: Any) -> Any:
         """Return ``blocks`` (uint32, shape (4, count) or (4, 1)) encrypted, in an array of its own."""
-        state, turned, offsets, index, found = self._state, self._turned, self._offsets, self._index, self._found
+        state, turned = self._state, self._turned
+        offsets, index, found = self._offsets, self._index, self._found
         add, xor, take = np.add, np.bitwise_xor, self._tables.take
         g, f = self._g, self._f
         count = len(g) // 2
