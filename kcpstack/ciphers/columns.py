@@ -11,7 +11,7 @@ one block after another, is this:
 
 These are the ciphers of kcptun's that no library in good repair was found to have (November 2026).
 cryptography and pycryptodome have none of them.  PyPI's twofish 0.3.0 comes as source alone, for Python up to
-3.3; its xtea is of 2018; xtea_cython is one person's and would spare only one of the three.
+3.3; its xtea is of 2018; xtea_cython, little known, would spare one of the three.
 
 numpy does the arithmetic, and is required rather than optional: a block at a time in plain Python takes
 milliseconds a datagram, which is of no use to a tunnel, and would be a second version to keep.
