@@ -75,12 +75,16 @@ class Client:
             link.conversation.session.abortConnection()
 
     def _link(self) -> defer.Deferred[Link]:
-        if self.links:
+        if self._ready():
             return defer.succeed(self.links[-1])
         waiter: defer.Deferred[Link] = defer.Deferred()
         self._waiters.append(waiter)
         self._dial()
         return waiter
+
+    def _ready(self) -> bool:
+        """Whether the newest session takes streams: not one that was retired for a newer, now gone."""
+        return bool(self.links) and self.links[-1].mux.connected
 
     def _dial(self) -> None:
         if self._dialling is not None:
@@ -144,7 +148,7 @@ class Client:
         """``link`` is over, and its socket closed."""
         if link in self.links:
             self.links.remove(link)
-        if not self.links or self.links[-1].silent:
+        if not self._ready() or self.links[-1].silent:
             self._dialLater()
 
 
@@ -198,7 +202,8 @@ class Link:
     def _firstReceived(self, batch: Batch) -> None:
         """Nobody who has not our key gets a datagram this far; but it may be of another session."""
         self.conversation.datagramsReceived(batch)
-        if self.conversation.session.established:
+        session = self.conversation.session
+        if session.established and session.connected:
             self._port.received = self.conversation.datagramsReceived
             self._timeout.cancel()
             _log.info(

@@ -59,7 +59,7 @@ class Schedule:
             self._soonCall = self._clock.callLater(0, self._turnOver)
 
     def forget(self, member: Any) -> None:
-        """Never call ``member`` again."""
+        """Never call ``member`` again, but for a call that may be under way."""
         self._soon.pop(member, None)
         if self._soonCall is not None and not self._soon:
             self._soonCall.cancel()

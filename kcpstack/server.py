@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.error import ConnectionLost
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from kcpstack.interfaces import IDatagramTransport
 from kcpstack.layers.fanout import Fanout
+from kcpstack.layers.kcp import KCPSession
+from kcpstack.layers.smux import KEEPALIVE_TIMEOUT
 from kcpstack.options import Address, ServerSettings
 from kcpstack.stack import Conversation, Port, Surroundings, buildMux, peek
 
@@ -49,13 +53,21 @@ class Server:
 
     def _accept(self, address: Any, conv: int) -> Conversation:
         conversation = Conversation(self.port, conv, address, True, self._ended)
+        conversation.session.watch(self._silent, PATIENCE)
         buildMux(conversation.session, self._settings, self._around, self._streamFactory)
         _log.info("Session {conv:08x} from {peer}", conv=conv, peer=Address(*address[:2]))
         return conversation
+
+    def _silent(self, session: KCPSession) -> None:
+        """Nobody acknowledges what we send: the client is gone, whether or not smux listens for it
+        (it does not while its streams are stopped)."""
+        session.connectionLost(Failure(ConnectionLost(f"nothing acknowledged for {PATIENCE / 1000:.0f} s")))
 
     def _ended(self, conversation: Conversation) -> None:
         self._fanout.forget(conversation)
         _log.info("Session {conv:08x} is over", conv=conversation.conv)
 
+
+PATIENCE = KEEPALIVE_TIMEOUT * 1000  # ms
 
 _log = Logger()

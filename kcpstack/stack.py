@@ -135,9 +135,8 @@ class Conversation:
         counters.InPkts += len(batch)
         counters.InBytes += sum(batch.ends) - sum(batch.starts)
         arrived, recovered = self._decoder.decode(batch)
-        if self._follows and self._decoder.parameters != self._encoder.parameters:
-            self._encoder.reconfigure(*(self._decoder.parameters or NO_FEC))
-            self.session.batch = self._outbound()
+        if self._follows:
+            self._follow(self._decoder.parameters or NO_FEC)
         self.session.datagramsReceived(arrived, recovered)
 
     def isNews(self, seen: Glimpse) -> bool:
@@ -151,6 +150,13 @@ class Conversation:
     def connectionLost(self, reason: Failure) -> None:
         """End the session at once, for ``reason``."""
         self.session.connectionLost(reason)
+
+    def _follow(self, seen: tuple[int, int]) -> None:
+        """Send with the peer's parameters, unless they would make much of little."""
+        data, parity = seen if seen[1] <= PARITY_MAX * seen[0] else NO_FEC
+        if (self._encoder.parameters or NO_FEC) != (data, parity):
+            self._encoder.reconfigure(data, parity)
+            self.session.batch = self._outbound()
 
     def _outbound(self) -> Batch:
         """The port's batch with just the room that this conversation's headers take."""
@@ -237,4 +243,5 @@ def _ignore() -> None:
     """Nobody wants to know."""
 
 
+PARITY_MAX = 3  # times the data shards; a peer that asks for more (up to 255 are possible) wants an amplifier
 NO_FEC = (0, 0)  # parameters that turn an encoder off

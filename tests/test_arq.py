@@ -189,6 +189,15 @@ class TestLoss:
         assert len(batch) == 0
 
 
+def test_slowStartHalvesTheFlightThatTimedOutHoweverOftenItIsTold():
+    congestion = SlowStart(1000)
+    for left in (200, 199, 198):
+        congestion.timedOut(1, left, 0)
+    assert congestion.window == 1
+    congestion.acknowledged(98, 0, 0)
+    assert congestion.window == 99
+
+
 class TestRoundTrip:
     def test_isExactForASegmentSentTwice(self):
         arq = makeARQ()
@@ -354,6 +363,11 @@ class TestBadInput:
         arq = makeARQ(conv=1)
         receive(arq, segment(PUSH, data=b"a"))
         assert arq.read(1 << 20) == [] and arq._counters.KCPInErrors == 1
+
+    def test_aSegmentLongerThanAnyPeerSendsIsRefused(self):
+        arq = makeARQ()
+        receive(arq, segment(PUSH, data=bytes(1501)), segment(PUSH, data=bytes(1500)))
+        assert len(b"".join(arq.read(1 << 20))) == 1500 and arq._counters.KCPInErrors == 1
 
     def test_aLyingLengthIsRefused(self):
         arq = makeARQ()

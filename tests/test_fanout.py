@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kcpstack.batch import inboundBatch
 from kcpstack.counters import Counters
 from kcpstack.kernels.segment import ACK, HEADER, PUSH, glimpse
@@ -126,8 +128,23 @@ def test_aKnownConvWithNewsFromAnotherAddressHasMoved():
     assert world.fanout.members() == [world.made[1]]
 
 
-def test_aRecordedDatagramFromAnotherAddressMovesNothing():
+@pytest.mark.parametrize("sn", [0, 1, 2000])
+def test_aRecordedDatagramFromAnotherAddressMovesAndOpensNothing(sn):
     world = World()
     world.receive((HERE, push(1)))
-    world.receive((THERE, push(1, 2000)))
-    assert world.made[0].address == HERE and world.counters.InErrs == 1
+    world.receive((THERE, push(1, sn)))
+    assert len(world.made) == 1 and world.made[0].address == HERE and world.counters.InErrs == 1
+
+
+def test_whoMovesToTheAddressOfAnotherTakesItAndTheOtherKeepsItsConversation():
+    world = World()
+    world.receive((HERE, push(1)), (THERE, push(2)))
+    one, two = world.made
+    two.news = True
+    world.receive((HERE, push(2, 5)))
+    assert two.got == [push(2), push(2, 5)] and one.reason is None
+    one.news = True
+    world.receive((THERE, push(1, 5)))
+    assert one.got == [push(1), push(1, 5)]
+    assert (one.address, two.address) == (THERE, HERE)
+    assert world.fanout.members() == [one, two]

@@ -205,6 +205,23 @@ def test_loseConnectionWaitsUntilAllIsAcknowledged(ends):
     assert ends.idle()
 
 
+def test_loseConnectionWaitsAsLongAsThePeerTakesSome():
+    ends = Ends(receiveWindow=32)
+    ends.right.session.pauseProducing()
+    ends.left.session.write(b"x" * 400_000)
+    ends.left.session.loseConnection()
+    while not ends.left.protocol.reasons:
+        ends.run(LINGER / 1000 * 0.6)
+        ends.right.session.resumeProducing()
+        ends.run(0.01)
+        ends.right.session.pauseProducing()
+    ends.right.session.resumeProducing()
+    ends.run(0.01)
+    assert ends.clock.seconds() > 2 * LINGER / 1000
+    assert ends.left.protocol.reasons[0].check(ConnectionDone)
+    assert len(ends.right.protocol.received) == 400_000
+
+
 def test_loseConnectionDoesNotWaitForeverAndSaysWhatIsUnsure(ends):
     ends.right.reachable = False
     ends.left.session.write(b"x" * 200_000)

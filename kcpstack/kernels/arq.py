@@ -209,7 +209,7 @@ class ARQ:
         while end - rightUpTo >= OVERHEAD:
             conv, cmd, _frg, window, ts, sn, wireUna, length = HEADER.unpack_from(view, rightUpTo)
             body = rightUpTo + OVERHEAD
-            if conv != self.conv or length > end - body or not PUSH <= cmd <= TELL:
+            if conv != self.conv or length > min(end - body, DATA_MAX) or not PUSH <= cmd <= TELL:
                 break
             self._counters.InSegs += 1
             una = nearest(wireUna, self._una)
@@ -504,6 +504,7 @@ PROBE_FIRST = 500.0
 PROBE_MAX = 120_000.0
 
 REMOTE_WINDOW_FIRST = 32  # segments, until the peer has said its own
+DATA_MAX = 1500  # bytes in a segment; no peer has a larger mtu, and windows bound segments, not bytes
 WINDOW_MAX = 0xFFFF  # segments; wnd has 16 bits
 ACK_EVERY = 16  # pushes; few enough for the smallest window in use (32), many enough to be cheap
 FLUSH_DATAGRAMS = 64  # one GSO send; more in a call would only delay the first

@@ -63,7 +63,7 @@ class SlowStart:
 
     def timedOut(self, segments: int, inFlight: int, now: float) -> None:
         """Start over."""
-        self._threshold = max(self.window // 2, THRESHOLD_MIN)
+        self._threshold = max(inFlight // 2, THRESHOLD_MIN)
         self.window = 1
         self._credit = 0
 

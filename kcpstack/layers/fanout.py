@@ -47,14 +47,14 @@ class Fanout:
         self._peek = peek
         self._counters = counters
         self._members: dict[Any, Any] = {}
-        self._byConv: dict[int, Any] = {}  # the latest member of each conv
+        self._byConv: dict[int, Any] = {}  # all of them; an address can be lost to another
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._byConv)
 
     def members(self) -> list[Any]:
         """The members of now, in the order they came."""
-        return list(self._members.values())
+        return list(self._byConv.values())
 
     def forget(self, member: Any) -> None:
         """``member`` is over.  Its address may open a new conversation."""
@@ -87,31 +87,32 @@ class Fanout:
         member = self._members.get(address)
         seen = self._peek(batch.buffer, batch.starts[0], batch.ends[0])
         if seen is not None and (member is None or seen.conv != member.conv):
-            if member is None:
-                member = self._moved(address, seen)
-            elif seen.cmd == PUSH and seen.sn == 0:
-                _log.info("{address} has started over: its session {conv:08x} ends", address=address, conv=member.conv)
-                member.connectionLost(Failure(ConnectionDone("the peer has started over")))
-                self.forget(member)
-                member = None
-            if member is None:
-                member = self._opened(address, seen)
+            known = self._byConv.get(seen.conv)
+            if known is not None:
+                member = self._moved(known, address, seen)
+            elif member is None or (seen.cmd == PUSH and seen.sn == 0):
+                member = self._begun(address, seen, member)
         if member is None:
             self._counters.InErrs += len(batch)
             return
         member.datagramsReceived(batch)
 
-    def _opened(self, address: Any, seen: Glimpse) -> Any:
-        """A new member, where ``seen`` begins a conversation: its sender has received nothing yet."""
-        if seen.cmd != PUSH or seen.una or seen.sn >= FIRST_SN_MAX or len(self._members) >= MEMBERS_MAX:
-            return None
+    def _begun(self, address: Any, seen: Glimpse, resident: Any) -> Any:
+        """A new member, where ``seen`` begins a conversation (its sender has received nothing yet);
+        else the ``resident`` of that address, who may be None."""
+        if seen.cmd != PUSH or seen.una or seen.sn >= FIRST_SN_MAX or len(self._byConv) >= MEMBERS_MAX:
+            return resident
+        if resident is not None:
+            _log.info("{address} has started over: its session {conv:08x} ends", address=address, conv=resident.conv)
+            resident.connectionLost(Failure(ConnectionDone("the peer has started over")))
+            self.forget(resident)
         member = self._members[address] = self._byConv[seen.conv] = self._accept(address, seen.conv)
         return member
 
-    def _moved(self, address: Any, seen: Glimpse) -> Any:
-        """The member that has moved to this address; None where there is none."""
-        member = self._byConv.get(seen.conv)
-        if member is None or not member.isNews(seen):
+    def _moved(self, member: Any, address: Any, seen: Glimpse) -> Any:
+        """``member``, who has moved to this address; None where nothing proves that.  Whoever was
+        there before has lost the address (its NAT gave it away), but not its conversation."""
+        if not member.isNews(seen):
             return None
         _log.info(
             "Session {conv:08x} has moved from {old} to {new}", conv=seen.conv, old=member.address, new=address
@@ -124,6 +125,6 @@ class Fanout:
 
 
 FIRST_SN_MAX = 1024  # segments; more than any sender has out before its first ack (it knows of a window of 32)
-MEMBERS_MAX = 100_000  # sessions; at some 10 KB each, what a small server can bear
+MEMBERS_MAX = 20_000  # sessions; at some 27 KB each when idle, what a small server can bear
 
 _log = Logger()

@@ -27,6 +27,8 @@ from kcpstack.schedule import Schedule
 
 __all__ = ["KCPSession"]
 
+SILENCE = 3000.0  # ms; four transmissions at least were lost by then, or their acks
+
 
 @implementer(ISessionTransport)
 class KCPSession:
@@ -63,7 +65,9 @@ class KCPSession:
         self._paused = False
         self._busy = False  # a flush follows at the end of the call we are in
         self._lingerUntil: float | None = None
+        self._lingerLeft = 0  # bytes unsent and segments unacknowledged, when we last looked
         self._silenceFound: Callable[[KCPSession], None] | None = None
+        self._patience = SILENCE
         self.silent = False  # has the peer left us waiting for longer than it should?
 
     def __repr__(self) -> str:
@@ -80,10 +84,11 @@ class KCPSession:
         self.connected = True
         protocol.makeConnection(self)
 
-    def watch(self, silenceFound: Callable[[KCPSession], None]) -> None:
-        """Call ``silenceFound(session)`` when the peer has left us waiting for SILENCE ms (or some
+    def watch(self, silenceFound: Callable[[KCPSession], None], patience: float = SILENCE) -> None:
+        """Call ``silenceFound(session)`` when the peer has left us waiting for ``patience`` ms (or some
         RTOs, on a long path), once for each silence."""
         self._silenceFound = silenceFound
+        self._patience = patience
 
     # ------------------------------------------------------------ from below
 
@@ -135,6 +140,7 @@ class KCPSession:
             self._lingered(now)
         if self.connected:
             self._listen(now)
+        if self.connected:
             self._schedule.at(self, self._nextDue())
 
     def _listen(self, now: float) -> None:
@@ -149,7 +155,7 @@ class KCPSession:
 
     def _tiredAt(self) -> float | None:
         since = self.arq.silentSince()
-        return None if since is None else since + max(SILENCE, SILENCE_RTOS * self.arq.rto)
+        return None if since is None else since + max(self._patience, SILENCE_RTOS * self.arq.rto)
 
     def _nextDue(self) -> float | None:
         times = [self.arq.nextTimeout(), self._lingerUntil]
@@ -174,7 +180,8 @@ class KCPSession:
         return self._local
 
     def loseConnection(self) -> None:
-        """Stop once all that was written is acknowledged, or after LINGER."""
+        """Stop once all that was written is acknowledged, or when the peer has taken no more of it
+        for LINGER."""
         if self.connected and not self.disconnecting:
             self.disconnecting = True
             self._lingerUntil = self._schedule.now() + LINGER
@@ -197,7 +204,11 @@ class KCPSession:
         self._finished(self)
 
     def _lingered(self, now: float) -> None:
-        if not self.arq.unsent and not self.arq.unacknowledged:
+        left = self.arq.unsent + self.arq.unacknowledged
+        if left != self._lingerLeft:
+            self._lingerLeft = left
+            self._lingerUntil = now + LINGER
+        if not left:
             self.connectionLost(Failure(ConnectionDone()))
         elif self._lingerUntil is not None and now >= self._lingerUntil:
             unsure = f"{self.arq.unsent} bytes unsent, {self.arq.unacknowledged} segments unacknowledged"
@@ -256,7 +267,6 @@ class KCPSession:
 HIGH_WATER = 128 * 1024  # bytes unsent; two full flushes, so that the window never runs dry in a turn
 HIGH_WATER_MIN = 8 * 1024  # bytes unsent; one frame of a multiplexer
 DELIVERY = 64 * 1024  # bytes handed up at once: compressed, they may be twenty times as many above
-SILENCE = 3000.0  # ms; four transmissions at least were lost by then, or their acks
 SILENCE_RTOS = 5
 LINGER = 5000.0  # ms; a peer that acknowledges nothing for so long is not there to be waited for
 

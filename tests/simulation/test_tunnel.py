@@ -280,17 +280,112 @@ def test_aRecordedDatagramFromElsewhereDoesNotMoveASession():
 
     tunnel.sockets[0].send = record
     for _ in range(5):
-        stream.transport.write(b"x" * 5000)
+        stream.transport.write(random.Random(3).randbytes(5000))
         tunnel.run(lambda: False, 1)
     elsewhere = tunnel.network.transport(("10.66.6.6", 666), SERVER)
-    elsewhere.startListening(None)
+    elsewhere.startListening(Deaf())
     batch = outboundBatch(1500, 0)
     for datagram in recorded:
         batch.append(datagram)
     elsewhere.send(batch, None)
     tunnel.run(lambda: False, 1)
+    assert tunnel.network.direction(elsewhere, tunnel.transport).tally.carried == len(recorded) > 20
     (conversation,) = tunnel.server.conversations()
-    assert conversation.address == tunnel.sockets[0].address
+    assert conversation.address == tunnel.sockets[0].address and len(tunnel.served) == 1
+    tunnel.sockets[0].rebind(("10.50.0.1", 5000))
+    before = len(stream.received)
+    stream.transport.write(b"moved")
+    assert tunnel.run(lambda: len(stream.received) == before + 5)
+
+
+class Deaf:
+    """A receiver that hears nothing."""
+
+    def datagramsReceived(self, batch):
+        pass
+
+    def connectionRefused(self):
+        pass
+
+
+@pytest.mark.parametrize("smuxver", [1, 2])
+def test_aClientThatOnlySendsIsFollowedToo(smuxver):
+    tunnel = Tunnel(serves=Recorder, smuxver=smuxver)
+    stream = tunnel.open()
+    for index in range(10):
+        stream.transport.write(bytes(3000))
+        tunnel.run(lambda: False, 0.05)
+        tunnel.sockets[0].rebind(("10.50.0.1", 5000 + index))
+    assert tunnel.run(lambda: tunnel.served and len(tunnel.served[0].received) == 30_000)
+    assert len(tunnel.server.conversations()) == 1
+
+
+def test_twoClientsThatSwapTheirAddressesAreBothFollowed():
+    tunnel = Tunnel()
+    one = tunnel.open()
+    one.transport.write(b"one")
+    assert tunnel.run(lambda: one.received == b"one")
+    tunnel.client.links, others = [], tunnel.client.links
+    two = tunnel.open()
+    two.transport.write(b"two")
+    assert tunnel.run(lambda: two.received == b"two")
+    first, second = tunnel.sockets
+    here, there = first.address, second.address
+    first.rebind(("10.50.0.9", 9))
+    second.rebind(here)
+    first.rebind(there)
+    one.transport.write(b"!")
+    two.transport.write(b"!")
+    assert tunnel.run(lambda: one.received == b"one!" and two.received == b"two!")
+    assert len(tunnel.server.conversations()) == 2 and others
+
+
+def test_aClientIsNeverLeftWithARetiredSessionAlone():
+    tunnel = Tunnel()
+    tunnel.client.start()
+    old = tunnel.open()
+    old.transport.write(b"old")
+    assert tunnel.run(lambda: old.received == b"old")
+    tunnel.network.configure(cut=True)
+    old.transport.write(b"!")
+    tunnel.run(lambda: False, 4)
+    tunnel.network.configure(cut=False)
+    assert tunnel.run(lambda: old.received == b"old!" and tunnel.client.links[-1].conversation.session.established)
+    tunnel.client.links[-1].conversation.session.abortConnection()
+    new = tunnel.open()
+    new.transport.write(b"new")
+    assert tunnel.run(lambda: new.received == b"new")
+    assert old.lost is None
+
+
+def test_theSessionOfAClientThatVanishedIsFreedEvenWhileItsStreamsAreStopped():
+    class Stopped(Recorder):
+        def connectionMade(self):
+            self.transport.pauseProducing()
+
+    tunnel = Tunnel(serves=Stopped, smuxbuf=65_536, streambuf=65_536, nocomp=True)
+    streams = [tunnel.open() for _ in range(3)]
+    for stream in streams:
+        stream.transport.write(bytes(200_000))
+    tunnel.run(lambda: False, 5)
+    tunnel.network.cut(tunnel.sockets[0], tunnel.transport)
+    tunnel.client.close()
+    for served in tunnel.served:
+        served.transport.write(b"anybody there?")
+    assert tunnel.run(lambda: not tunnel.server.conversations(), 120)
+    assert all(served.lost is not None for served in tunnel.served)
+
+
+def test_whatAPeerAsksForAsParityIsBounded():
+    tunnel = Tunnel(serves=Echo)
+    stream = tunnel.open()
+    stream.transport.write(b"hello")
+    assert tunnel.run(lambda: stream.received == b"hello")
+    (conversation,) = tunnel.server.conversations()
+    conversation._follow((1, 255))
+    assert conversation._encoder.parameters is None
+    conversation._follow((2, 6))
+    assert conversation._encoder.parameters == (2, 6)
 
 
 def test_anIdleSessionIsKeptAliveForHoursByAHandfulOfDatagrams():
