@@ -6,7 +6,8 @@ import errno
 import socket
 
 import pytest
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from kcpstack.batch import Batch, outboundBatch
@@ -139,6 +140,22 @@ def test_tellsThatNobodyListens(ends):
     ends.client.send(batchOf([10]), None)
     ends.client.doRead()
     assert ends.answered.refusals >= 1
+
+
+def test_anErrorThatTheReactorTakesForAnEndIsNotedAndTheSocketStays(ends):
+    port = ends.server.getHost().port
+    ends.server.stopListening()
+    ends.client.send(batchOf([10]), None)
+    ends.reactor.removeReader(ends.client)  # what epoll makes of EPOLLERR with nothing to read
+    ends.client.connectionLost(Failure(ConnectionDone()))
+    assert ends.answered.refusals == 1 and ends.client in ends.reactor.readers
+    ends.server = UDPTransport(ends.reactor, Counters(), "127.0.0.1", port)
+    ends.server.startListening(ends.heard)
+    ends.client.send(batchOf([20]), None)
+    ends.server.doRead()
+    assert len(ends.heard.datagrams) == 1
+    ends.client.connectionLost(Failure(ConnectionLost()))  # the reactor stops
+    assert ends.client.fileno() == -1
 
 
 def test_aClosedTransportIsSilent(ends):

@@ -20,9 +20,10 @@ from typing import Any
 
 from twisted.internet import defer
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kcpstack.batch import Batch
@@ -105,7 +106,7 @@ class UDPTransport:
 
     def stopListening(self) -> defer.Deferred[None]:
         """Close the socket at once."""
-        self.connectionLost(None)
+        self._close()
         return defer.succeed(None)
 
     # ------------------------------------------------------------ reading
@@ -154,8 +155,23 @@ class UDPTransport:
             except Exception:  # noqa: BLE001 - a reactor closes what raises, and this is everybody's socket
                 _log.failure("Datagrams were dropped: a layer above the UDP socket raised")
 
-    def connectionLost(self, reason: Any) -> None:
-        """The socket is closed, by us or because the reactor stops."""
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor lets go of the socket: because it stops, or because it takes an error that
+        waits there (an ICMP message, say) for the end of a connection, as epoll and poll do when there
+        is nothing to read.  UDP has none: the error is taken note of, and the socket stays."""
+        if self._socket is None:
+            return
+        if not reason.check(ConnectionDone):
+            self._close()
+            return
+        if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED:
+            self._receiver.connectionRefused()
+        if self._socket is not None:
+            self._reactor.addReader(self)
+            if self._backlog:
+                self._reactor.addWriter(self)
+
+    def _close(self) -> None:
         if self._socket is not None:
             self._reactor.removeReader(self)
             self._reactor.removeWriter(self)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from peers import GO, OURS, Wire
-from recovery import DISTURBANCES, EchoTarget, measure
+from recovery import DISTURBANCES, EchoTarget, measure, works
 
 SOON = 20  # seconds; the promise is about 5, the rest is for a machine that is busy with other tests
 
@@ -42,3 +44,20 @@ def test_a_client_that_was_suspended_goes_on(tunnel):
     outcome = disturbed(tunnel, "client suspended for 10 s")
     assert outcome.recovered is not None and outcome.recovered < SOON
     assert outcome.stream == "went on"
+
+
+@pytest.mark.parametrize("server", [OURS, GO])
+def test_a_client_that_was_started_first_finds_its_server_when_it_comes(tunnel, server):
+    target = EchoTarget()
+    it = tunnel(OURS, server, targetOption=target.option)
+    it.server.kill()
+    it.client.stop()
+    it.link.kill()  # so that ICMP says that nobody listens where the client sends to
+    it.startClient()
+    time.sleep(2)
+    it.startServer(it.link.listeningPort)
+    del it.processes["link"]
+    end = time.monotonic() + SOON
+    while not works(it.port):
+        assert time.monotonic() < end, "not found"
+    target.close()
