@@ -216,9 +216,10 @@ class Link:
     def _silent(self, session: KCPSession) -> None:
         if session.established:  # else it is _timedOut that knows what to say
             _log.warn(
-                "Session {conv:08x}: {peer} leaves us waiting; dialling a new session",
+                "Session {conv:08x}: {peer} leaves us waiting; dialling a new session{hint}",
                 conv=self.conversation.conv,
                 peer=self._peer,
+                hint="" if session.spoken else NEVER_SPOKEN,
             )
             self._client.linkSilent(self)
 
@@ -250,6 +251,10 @@ class Link:
         self._client.linkEnded(self)
 
 
+NEVER_SPOKEN = (
+    ".  It acknowledges, but has never said a word: are --smuxver and --nocomp the same there?  "
+    "(Debian's kcptun has smuxver 1 unless told otherwise)"
+)
 PAUSE_FIRST = 1.0  # s before a session is dialled again
 PAUSE_MAX = 30.0  # s; when a server comes back after hours, its clients are there within half a minute
 GIVE_UP = 5.0  # s; a path that was only cut for a moment is back by then

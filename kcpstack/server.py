@@ -8,11 +8,12 @@ from twisted.internet.error import ConnectionLost
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kcpstack.addresses import shown
 from kcpstack.interfaces import IDatagramTransport
 from kcpstack.layers.fanout import Fanout
 from kcpstack.layers.kcp import KCPSession
 from kcpstack.layers.smux import KEEPALIVE_TIMEOUT
-from kcpstack.options import Address, ServerSettings
+from kcpstack.options import ServerSettings
 from kcpstack.stack import Conversation, Port, Surroundings, buildMux, peek
 
 __all__ = ["Server"]
@@ -55,7 +56,7 @@ class Server:
         conversation = Conversation(self.port, conv, address, True, self._ended)
         conversation.session.watch(self._silent, PATIENCE)
         buildMux(conversation.session, self._settings, self._around, self._streamFactory)
-        _log.info("Session {conv:08x} from {peer}", conv=conv, peer=Address(*address[:2]))
+        _log.info("Session {conv:08x} from {peer}", conv=conv, peer=shown(address))
         return conversation
 
     def _silent(self, session: KCPSession) -> None:

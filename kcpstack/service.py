@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet import defer, endpoints
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.error import CannotListenError, DNSLookupError
+from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IResolutionReceiver
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from kcpstack.addresses import shown
 from kcpstack.client import Client
 from kcpstack.counters import Counters
 from kcpstack.layers.datagram import UDPTransport
@@ -67,14 +65,23 @@ class ClientService(Service):
         )
         self.port: Any = None  # IListeningPort, once started
 
+    def privilegedStartService(self) -> None:
+        """Listen, while twistd still may on a port below 1024.  Raises CannotListenError."""
+        super().privilegedStartService()
+        self._listen()
+
     def startService(self) -> None:
         super().startService()
+        if self.port is None:
+            self._listen()
+        self.client.start()
+        local, peer = shown(self.port.getHost()), self._settings.remoteaddr
+        _log.info("Listening on TCP {local}, for the server at {peer}", local=local, peer=peer)
+
+    def _listen(self) -> None:
         self.reports.start()
         local = self._settings.localaddr
-        with _oneLine():
-            self.port = self._reactor.listenTCP(local.port, self._relays, BACKLOG, _interface(local))
-        self.client.start()
-        _log.info("Listening on TCP {local}, for the server at {peer}", local=local, peer=self._settings.remoteaddr)
+        self.port = self._reactor.listenTCP(local.port, self._relays, BACKLOG, _interface(local))
 
     def stopService(self) -> Any:
         super().stopService()
@@ -91,6 +98,7 @@ class ServerService(Service):
 
     def __init__(self, reactor: Any, settings: ServerSettings, randomBytes: Any = os.urandom) -> None:
         self._settings = settings
+        self._listening = False
         self.counters = Counters()
         listen = settings.listen
         transport = UDPTransport(reactor, self.counters, listen.host, listen.port, buffers=settings.sockbuf)
@@ -100,29 +108,27 @@ class ServerService(Service):
             reactor, self.counters, self.server.conversations, settings.snmplog, settings.snmpperiod
         )
 
+    def privilegedStartService(self) -> None:
+        """Listen, while twistd still may on a port below 1024.  Raises CannotListenError."""
+        super().privilegedStartService()
+        self._listen()
+
     def startService(self) -> None:
         super().startService()
-        self.reports.start()
-        with _oneLine():
-            self.server.open()
-        host = self.server.port.transport.getHost()
-        listen = Address(host.host, host.port)
+        if not self._listening:
+            self._listen()
+        listen = shown(self.server.port.transport.getHost())
         _log.info("Listening on UDP {listen}, for the target {target}", listen=listen, target=self._settings.target)
+
+    def _listen(self) -> None:
+        self.reports.start()
+        self.server.open()
+        self._listening = True
 
     def stopService(self) -> Any:
         super().stopService()
         self.reports.stop()
         return self.server.close()
-
-
-@contextmanager
-def _oneLine() -> Iterator[None]:
-    """Make an address that cannot be listened on one line and exit status 1, not a traceback."""
-    try:
-        yield
-    except CannotListenError as error:
-        print(f"kcptun: {error}", file=sys.__stderr__)  # sys.stderr goes to the log by now
-        raise SystemExit(1) from None
 
 
 def targetEndpoint(reactor: Any, target: Target) -> Any:
@@ -133,29 +139,33 @@ def targetEndpoint(reactor: Any, target: Target) -> Any:
 
 
 def resolveName(reactor: Any, host: str) -> defer.Deferred[str]:
-    """The first address of ``host``, numeric.  Fails with DNSLookupError where there is none."""
+    """An address of ``host``, numeric: the first of IPv4, as Go's client takes it, or else the first.
+    Fails with DNSLookupError where there is none."""
     result: defer.Deferred[str] = defer.Deferred()
-    reactor.nameResolver.resolveHostName(_FirstAddress(host, result), host, transportSemantics="UDP")
+    reactor.nameResolver.resolveHostName(_Addresses(host, result), host, transportSemantics="UDP")
     return result
 
 
 @implementer(IResolutionReceiver)
-class _FirstAddress:
+class _Addresses:
     def __init__(self, host: str, result: defer.Deferred[str]) -> None:
         self._host = host
-        self._result: defer.Deferred[str] | None = result
+        self._result = result
+        self._found: list[Any] = []
 
     def resolutionBegan(self, resolution: Any) -> None:
         """Nothing to do: a resolution is not cancelled."""
 
     def addressResolved(self, address: Any) -> None:
-        if self._result is not None and isinstance(address, (IPv4Address, IPv6Address)):
-            result, self._result = self._result, None
-            result.callback(address.host)
+        if isinstance(address, (IPv4Address, IPv6Address)):
+            self._found.append(address)
 
     def resolutionComplete(self) -> None:
-        if self._result is not None:
+        if not self._found:
             self._result.errback(DNSLookupError(f"no address is known of the host {self._host!r}"))
+            return
+        best = min(self._found, key=lambda address: isinstance(address, IPv6Address))
+        self._result.callback(best.host)
 
 
 def _interface(address: Address) -> str:

@@ -24,6 +24,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kcpstack.addresses import shown
 from kcpstack.batch import Batch
 from kcpstack.counters import Counters
 from kcpstack.kernels.segment import PUSH, Glimpse
@@ -103,7 +104,7 @@ class Fanout:
         if seen.cmd != PUSH or seen.una or seen.sn >= FIRST_SN_MAX or len(self._byConv) >= MEMBERS_MAX:
             return resident
         if resident is not None:
-            _log.info("{address} has started over: its session {conv:08x} ends", address=address, conv=resident.conv)
+            _log.info("{address} has started over: its session {conv:08x} ends", address=shown(address), conv=resident.conv)
             resident.connectionLost(Failure(ConnectionDone("the peer has started over")))
             self.forget(resident)
         member = self._members[address] = self._byConv[seen.conv] = self._accept(address, seen.conv)
@@ -115,7 +116,7 @@ class Fanout:
         if not member.isNews(seen):
             return None
         _log.info(
-            "Session {conv:08x} has moved from {old} to {new}", conv=seen.conv, old=member.address, new=address
+            "Session {conv:08x} has moved from {old} to {new}", conv=seen.conv, old=shown(member.address), new=shown(address)
         )
         if self._members.get(member.address) is member:
             del self._members[member.address]

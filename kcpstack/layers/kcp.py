@@ -52,6 +52,7 @@ class KCPSession:
     ) -> None:
         self.arq = arq
         self.connected = False
+        self.spoken = False  # has the protocol above been given anything?
         self._schedule = schedule
         self.batch = batch
         self._send = send
@@ -122,6 +123,7 @@ class KCPSession:
         while not self._paused and self.connected and self.arq.unread:
             data = b"".join(self.arq.read(DELIVERY))
             if data:
+                self.spoken = True
                 self._protocol.dataReceived(data)
 
     def _flush(self, now: float) -> None:
@@ -195,6 +197,7 @@ class KCPSession:
         if not self.connected:
             return
         self.connected = False
+        self.spoken = False  # has the protocol above been given anything?
         self._schedule.forget(self)
         self._producer = None
         try:

@@ -32,6 +32,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kcpstack.addresses import shown
+
 __all__ = ["ClientRelayFactory", "ServerRelayFactory"]
 
 READ_SIZE = 262144  # bytes TCP reads in a turn, and queues before it pauses us; Twisted's 65536 is slower
@@ -127,8 +129,7 @@ class _Relay:
 
     def __str__(self) -> str:
         transport = self.near.transport
-        peer = transport.getPeer()
-        name = f"{peer.host}:{peer.port}" if hasattr(peer, "port") else str(peer)
+        name = shown(transport.getPeer())
         number = getattr(transport, "streamID", None)
         return name if number is None else f"{name} stream {number}"
 

@@ -24,6 +24,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kcpstack.addresses import shown
 from kcpstack.layers.smux_frames import FIN, NOP, PSH, SYN, UPD, FrameDecoder, decodeUpdate, encodeHeader
 from kcpstack.layers.smux_sending import FrameSender
 from kcpstack.layers.smux_stream import SmuxStream
@@ -318,7 +319,7 @@ class SmuxSession:
             self._sender.loseConnection()
 
     def _fail(self, text: str) -> None:
-        self._log.warn("Session with {peer} ended: {text}", peer=self.transport.getPeer(), text=text)
+        self._log.warn("Session with {peer} ended: {text}", peer=shown(self.transport.getPeer()), text=text)
         self._end(Failure(ConnectionLost(text)))
         self.transport.abortConnection()
 

@@ -25,6 +25,7 @@ from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from kcpstack.addresses import shown
 from kcpstack.interfaces import ICompressor, ISessionTransport
 
 __all__ = ["SnappyCodec", "CompressedTransport"]
@@ -270,7 +271,7 @@ class CompressedTransport:
     def _damaged(self, error: ValueError) -> None:
         self._aborted = True
         self._counters.CompressionErrs += 1
-        self._log.warn("Session with {peer} ended: {error}", peer=self.getPeer(), error=error)
+        self._log.warn("Session with {peer} ended: {error}", peer=shown(self.getPeer()), error=error)
         self.transport.abortConnection()
 
     # ISessionTransport, for the protocol above

@@ -6,6 +6,9 @@ answers go out in the client's own FEC parameters, since old Go peers cannot bea
 
 from __future__ import annotations
 
+import socket
+import time
+
 import pytest
 from peers import BAD, GO, OURS, Wire
 
@@ -46,3 +49,14 @@ def test_other_modes_windows_and_mtu_at_each_end_do_no_harm(tunnel, client, serv
     it = tunnel(client, server, slow, fast)
     it.link.set(**BAD)
     it.transfer(upload=131_072, download=131_072, streams=4)
+
+
+@pytest.mark.parametrize("wire", [Wire(smux=2), Wire(compression=False)], ids=["smuxver", "nocomp"])
+def test_a_go_server_with_another_smux_version_or_compression_is_named_as_the_likely_cause(tunnel, wire):
+    it = tunnel(OURS, GO, wire, Wire(smux=1, compression=True))
+    end = time.monotonic() + 20
+    with socket.create_connection(("127.0.0.1", it.port)) as connection:
+        connection.sendall(b"anybody there?")
+        while "are --smuxver and --nocomp the same there?" not in it.client.written():
+            assert time.monotonic() < end
+            time.sleep(0.2)
