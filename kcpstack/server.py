@@ -13,6 +13,7 @@ from kcpstack.interfaces import IDatagramTransport
 from kcpstack.layers.fanout import Fanout
 from kcpstack.layers.kcp import KCPSession
 from kcpstack.layers.smux import KEEPALIVE_TIMEOUT
+from kcpstack.lograte import BoundedLog
 from kcpstack.options import ServerSettings
 from kcpstack.stack import Conversation, Port, Surroundings, buildMux, peek
 
@@ -34,7 +35,8 @@ class Server:
         self._settings = settings
         self._around = around
         self._streamFactory = streamFactory
-        self._fanout = Fanout(self._accept, peek, around.counters)
+        self._lines = BoundedLog(_log, around.clock)
+        self._fanout = Fanout(self._accept, peek, around.counters, self._lines)
         self.port = Port(transport, settings, around)
         self.port.received = self._fanout.datagramsReceived
 
@@ -56,7 +58,7 @@ class Server:
         conversation = Conversation(self.port, conv, address, True, self._ended)
         conversation.session.watch(self._silent, PATIENCE)
         buildMux(conversation.session, self._settings, self._around, self._streamFactory)
-        _log.info("Session {conv:08x} from {peer}", conv=conv, peer=shown(address))
+        self._lines.info("Session {conv:08x} from {peer}", conv=conv, peer=shown(address))
         return conversation
 
     def _silent(self, session: KCPSession) -> None:
@@ -66,7 +68,7 @@ class Server:
 
     def _ended(self, conversation: Conversation) -> None:
         self._fanout.forget(conversation)
-        _log.info("Session {conv:08x} is over", conv=conversation.conv)
+        self._lines.info("Session {conv:08x} is over", conv=conversation.conv)
 
 
 PATIENCE = KEEPALIVE_TIMEOUT * 1000  # ms

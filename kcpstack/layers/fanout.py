@@ -34,6 +34,8 @@ __all__ = ["Fanout"]
 # What tells of a datagram (buffer, start, end): a glimpse of its first segment, or None.
 Peek = Callable[[Any, int, int], "Glimpse | None"]
 
+_log = Logger()
+
 
 class Fanout:
     """Hands batches to members, one for each address.
@@ -41,12 +43,16 @@ class Fanout:
     ``accept(address, conv)`` makes a member for a new conversation: an object with the method
     ``datagramsReceived(batch)`` (the batch is the fan-out's again on return),
     ``connectionLost(reason)``, ``isNews(glimpse)``, and the attributes ``conv`` and ``address`` (which the
-    fan-out changes when the peer moves).  ``peek`` looks into a datagram."""
+    fan-out changes when the peer moves).  ``peek`` looks into a datagram.  ``log`` has ``info``, as a
+    Logger: strangers can cause lines, so somebody should bound them."""
 
-    def __init__(self, accept: Callable[[Any, int], Any], peek: Peek, counters: Counters) -> None:
+    def __init__(
+        self, accept: Callable[[Any, int], Any], peek: Peek, counters: Counters, log: Any = _log
+    ) -> None:
         self._accept = accept
         self._peek = peek
         self._counters = counters
+        self._log = log
         self._members: dict[Any, Any] = {}
         self._byConv: dict[int, Any] = {}  # all of them; an address can be lost to another
 
@@ -104,7 +110,7 @@ class Fanout:
         if seen.cmd != PUSH or seen.una or seen.sn >= FIRST_SN_MAX or len(self._byConv) >= MEMBERS_MAX:
             return resident
         if resident is not None:
-            _log.info("{address} has started over: its session {conv:08x} ends", address=shown(address), conv=resident.conv)
+            self._log.info("{address} has started over: its session {conv:08x} ends", address=shown(address), conv=resident.conv)
             resident.connectionLost(Failure(ConnectionDone("the peer has started over")))
             self.forget(resident)
         member = self._members[address] = self._byConv[seen.conv] = self._accept(address, seen.conv)
@@ -115,7 +121,7 @@ class Fanout:
         there before has lost the address (its NAT gave it away), but not its conversation."""
         if not member.isNews(seen):
             return None
-        _log.info(
+        self._log.info(
             "Session {conv:08x} has moved from {old} to {new}", conv=seen.conv, old=shown(member.address), new=shown(address)
         )
         if self._members.get(member.address) is member:
@@ -127,5 +133,3 @@ class Fanout:
 
 FIRST_SN_MAX = 1024  # segments; more than any sender has out before its first ack (it knows of a window of 32)
 MEMBERS_MAX = 20_000  # sessions; at some 27 KB each when idle, what a small server can bear
-
-_log = Logger()
