@@ -34,7 +34,7 @@ from typing import Any
 
 from twisted.internet import defer, stdio
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.protocols.basic import LineReceiver
 from zope.interface import implementer
@@ -241,7 +241,13 @@ class _DatagramSocket:
             self._received(arrivals)
 
     def connectionLost(self, reason: Any) -> None:
-        self.close()
+        """The reactor stops; or it takes a refusal by the target that waits in the socket for the end of
+        a connection (see UDPTransport.connectionLost), and then the socket stays."""
+        if not reason.check(ConnectionDone):
+            self.close()
+        elif self.socket.fileno() != -1:
+            self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self._reactor.addReader(self)
 
 
 def _udpSocket(host: str) -> socket.socket:
