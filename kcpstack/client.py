@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import defer
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectError, ConnectionLost, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -172,8 +171,7 @@ class Link:
         self._around = around
         self._refused = False
         self._dialledAt = around.clock.seconds()
-        remote = (IPv6Address if ":" in peer[0] else IPv4Address)("UDP", *peer)
-        self.conversation = Conversation(port, around.newConversation(), None, False, self._over, remote)
+        self.conversation = Conversation(port, around.newConversation(), None, False, self._over, peer)
         self.conversation.session.watch(self._silent)
         port.received = self._firstReceived
         port.refused = self._nobodyListens

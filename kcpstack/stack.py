@@ -94,7 +94,8 @@ class Conversation:
     ``answering``: this end was called (a server's).  It sends FEC only as its peer does: without
     at first, then with the parameters seen in what arrives, for old Go receivers corrupt streams
     whose parameters are not their own (docs/fec.rst).
-    ``finished(conversation)`` is called when the session is over."""
+    ``finished(conversation)`` is called when the session is over.  ``address`` is where to send, None
+    on a connected socket; then ``remote`` names the peer."""
 
     def __init__(
         self,
@@ -103,7 +104,7 @@ class Conversation:
         address: Any,
         answering: bool,
         finished: Callable[[Conversation], None],
-        remote: Any = None,
+        remote: tuple[str, int] | None = None,
     ) -> None:
         settings, around = port.settings, port.around
         shards = (settings.datashard, settings.parityshard)
@@ -125,7 +126,7 @@ class Conversation:
             self._send,
             self._over,
             port.transport.getHost(),
-            remote if remote is not None else _asAddress(address),
+            _asAddress(address or remote),
         )
         _opened(around.counters, answering)
 
