@@ -14,10 +14,11 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 
 from kcpstack.batch import outboundBatch
-from kcpstack.client import CONNECT_TIMEOUT, Client
+from kcpstack.client import Client
 from kcpstack.counters import Counters
 from kcpstack.kernels.segment import HEADER
 from kcpstack.layers.smux import KEEPALIVE_TIMEOUT
+from kcpstack.link import CONNECT_TIMEOUT
 from kcpstack.options import Address, ClientSettings, ServerSettings
 from kcpstack.server import Server
 from kcpstack.stack import Surroundings
