@@ -1,7 +1,7 @@
 """Directives whose content comes from the code, so that no page can say otherwise.
 
     .. options:: client        the option table, one command's rows
-    .. options-not-yet::       kcptun's options that we refuse
+    .. option-tests::          every option, with the tests that show it at work
     .. modes::                 what each mode stands for
     .. counters:: SNMP         one of the tables of names in kcpstack.counters
     .. interfaces::            every interface of kcpstack.interfaces, with its contract
@@ -15,11 +15,12 @@ from typing import Any
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from optiontests import testsOfOptions
 from sphinx.util.docutils import SphinxDirective
 from zope.interface.interface import Method
 
 from kcpstack import counters, interfaces
-from kcpstack.options import BY_VALUES, MODES, NOT_YET, Mode, Option, optionsOf
+from kcpstack.options import BY_VALUES, MODES, Mode, Option, dashed, optionsOf
 from kcpstack.options.helptext import defaultText
 
 
@@ -57,15 +58,15 @@ class Options(Generated):
     def lines(self) -> Iterator[str]:
         (role,) = self.arguments
         for group in dict.fromkeys(option.group for option in optionsOf(role)):
-            rows = [["Option", "Default", "Accepts", "What it sets", "Beside kcptun"]]
+            rows = [["Option", "Default", "Accepts", "What it sets", "Beside kcptun", "After SIGHUP"]]
             rows += [self.row(role, option) for option in optionsOf(role) if option.group == group]
             yield from (f".. rubric:: {group}", "")
-            yield from listTable("20 14 18 26 22", rows)
+            yield from listTable("18 12 16 24 20 10", rows)
 
     @staticmethod
     def row(role: str, option: Option) -> list[str]:
         names = [f"-{option.short}"] if option.short else []
-        names += [f"--{name}" for name in (option.name, *option.aliases)]
+        names += [dashed(name) for name in (option.name, *option.aliases)]
         default = f"{defaultText(role, option)} {option.kind.unit}".strip()
         variable = f" Or by the variable ``{option.environment}``." if option.environment else ""
         return [
@@ -73,13 +74,24 @@ class Options(Generated):
             escaped(default),
             escaped(option.kind.accepts),
             escaped(option.help[0].upper() + option.help[1:] + ".") + variable,
-            escaped(option.difference) or "the same",
+            Options.beside(option),
+            option.reloadFor(role) if option.setting else "",
         ]
 
+    @staticmethod
+    def beside(option: Option) -> str:
+        if not option.kcptun:
+            return "kcptun has no such option"
+        key = f" In the file: ``{option.jsonKey}``." if option.jsonKey not in ("", option.name) else ""
+        return (escaped(option.difference) or "the same") + key
 
-class OptionsNotYet(Generated):
+
+class OptionTests(Generated):
     def lines(self) -> Iterator[str]:
-        yield ", ".join(f"``--{option.name}``" for option in NOT_YET) + "."
+        rows = [["Option", "Tests"]]
+        for name, tests in testsOfOptions().items():
+            rows.append([f"``{dashed(name)}``", ", ".join(f"``{test.partition('tests/')[2]}``" for test in tests)])
+        yield from listTable("20 80", rows)
 
 
 class Modes(Generated):
@@ -131,7 +143,7 @@ def indented(docstring: str, columns: int) -> Iterator[str]:
 
 def setup(app: Any) -> dict[str, bool]:
     app.add_directive("options", Options)
-    app.add_directive("options-not-yet", OptionsNotYet)
+    app.add_directive("option-tests", OptionTests)
     app.add_directive("modes", Modes)
     app.add_directive("counters", Counters)
     app.add_directive("interfaces", Interfaces)

@@ -11,10 +11,13 @@ from twisted.python import usage
 
 import kcpstack
 import twisted
+from kcpstack.options.configuration import Configuration, shown
+from kcpstack.options.explanation import explanation
 from kcpstack.options.helptext import OVERVIEW, commandHelp
-from kcpstack.options.settings import ClientSettings, ServerSettings, Settings, settingsFrom, shown
+from kcpstack.options.settings import ClientSettings, ServerSettings
 from kcpstack.options.spelling import Spelling, SpellingError, respell
-from kcpstack.options.table import CLIENT, NOT_YET, SERVER, TABLE, optionsOf
+from kcpstack.options.table import CLIENT, SERVER, optionsOf
+from kcpstack.options.values import YesOrNo
 
 __all__ = ["ClientOptions", "Options", "ServerOptions", "spellingsOf"]
 
@@ -29,7 +32,7 @@ _HELP = {
 def spellingsOf(role: str) -> dict[str, Spelling]:
     """Every name of one command's options, without dashes, with those of help and version."""
     spellings = dict(_HELP)
-    for option in optionsOf(role, TABLE + NOT_YET):
+    for option in optionsOf(role):
         spelling = Spelling(option.name, None if option.metavar else "true")
         spellings.update((name, spelling) for name in (option.name, *option.aliases, option.short) if name)
     return spellings
@@ -67,7 +70,7 @@ class _RoleOptions(_TaughtOptions):
 
     role: str
     environ: Mapping[str, str] = os.environ
-    _settings: Settings
+    configuration: Configuration  # once the command line has been parsed
 
     def parseArgs(self, *arguments: str) -> None:
         if arguments:
@@ -76,9 +79,13 @@ class _RoleOptions(_TaughtOptions):
     def postOptions(self) -> None:
         given = {name: text for name, text in self.items() if text is not None}
         try:
-            self._settings = settingsFrom(self.role, given, self.environ)
+            self.configuration = Configuration(self.role, given, self.environ)
+            explain = YesOrNo().parse(given.get("explain", "false"))
         except ValueError as error:
             raise usage.UsageError(str(error)) from None
+        if explain:
+            print(explanation(self.configuration), end="")
+            sys.exit(0)
 
     def getUsage(self, width: int | None = None) -> str:
         return commandHelp(self.role, optionsOf(self.role), width)
@@ -86,7 +93,7 @@ class _RoleOptions(_TaughtOptions):
 
 def _parameters(role: str) -> list[list[Any]]:
     """Rows of usage.Options' own kind.  The default is None there: it tells given from not given."""
-    return [[option.name, None, None, option.help] for option in optionsOf(role, TABLE + NOT_YET)]
+    return [[option.name, None, None, option.help] for option in optionsOf(role)]
 
 
 class ClientOptions(_RoleOptions):
@@ -98,7 +105,7 @@ class ClientOptions(_RoleOptions):
 
     def settings(self) -> ClientSettings:
         """What was asked for, checked.  To be called after ``parseOptions``."""
-        return cast(ClientSettings, self._settings)
+        return cast(ClientSettings, self.configuration.settings)
 
 
 class ServerOptions(_RoleOptions):
@@ -110,7 +117,7 @@ class ServerOptions(_RoleOptions):
 
     def settings(self) -> ServerSettings:
         """What was asked for, checked.  To be called after ``parseOptions``."""
-        return cast(ServerSettings, self._settings)
+        return cast(ServerSettings, self.configuration.settings)
 
 
 class Options(_TaughtOptions):
@@ -141,6 +148,12 @@ class Options(_TaughtOptions):
     def postOptions(self) -> None:
         if self.subCommand is None:
             raise usage.UsageError(self.advice)
+
+    @property
+    def configuration(self) -> Configuration:
+        """The settings and where they come from.  Only after ``parseOptions``."""
+        found: Configuration = self.subOptions.configuration
+        return found
 
     def settings(self) -> ClientSettings | ServerSettings:
         """What was asked for, checked.  To be called after ``parseOptions``."""

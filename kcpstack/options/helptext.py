@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
-from kcpstack.options.table import Option
+from kcpstack.options.table import Option, dashed
 
-__all__ = ["OVERVIEW", "commandHelp", "defaultText"]
+__all__ = ["OVERVIEW", "commandHelp", "defaultText", "valueText"]
 
 WIDTH = 100  # columns, where the caller names none
 INDENT = 30  # columns before an option's text
@@ -64,7 +65,7 @@ def commandHelp(role: str, options: Sequence[Option], width: int | None = None) 
 def _entry(role: str, option: Option, width: int) -> list[str]:
     """One option: its names, then what it does, its default and its bounds."""
     short = f"-{option.short}, " if option.short else "    "
-    names = ", ".join(f"--{name}" for name in (option.name, *option.aliases))
+    names = ", ".join(map(dashed, (option.name, *option.aliases)))
     head = f"  {short}{names} {option.metavar}".rstrip()
     body = f"{option.help} ({_facts(role, option)})"
     wrapped = textwrap.wrap(body, width - INDENT, break_on_hyphens=False)
@@ -87,7 +88,11 @@ def _facts(role: str, option: Option) -> str:
 
 def defaultText(role: str, option: Option) -> str:
     """The default of one command as one would type it."""
-    default = option.default[role] if isinstance(option.default, dict) else option.default
+    return valueText(option, option.default[role] if isinstance(option.default, dict) else option.default)
+
+
+def valueText(option: Option, value: Any) -> str:
+    """A value of an option as one would type it; on or off for a switch, none for nothing."""
     if not option.metavar:
-        return "on" if default else "off"
-    return str(default) or "none"
+        return "on" if value else "off"
+    return str(value) or "none"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kcpstack.options.table import CLIENT, MODES, NOT_YET, SERVER, SHARDS_MAX, TABLE, optionsOf
-from kcpstack.options.values import Address, Target
+from kcpstack.options.addresses import Address, Target
+from kcpstack.options.table import CLIENT, MODES, SERVER, SHARDS_MAX, optionsOf
 
-__all__ = ["ClientSettings", "ServerSettings", "Settings", "settingsFrom", "shown"]
+__all__ = ["ClientSettings", "SETTINGS", "ServerSettings", "Settings"]
+
 
 def _default(name: str, role: str = CLIENT) -> Any:
     """The default of a field, from the table."""
@@ -23,11 +24,12 @@ class Settings:
 
     ``nodelay``, ``interval``, ``resend`` and ``nc`` are those of ``mode`` unless it is one of
     ``BY_VALUES``.  Raises ValueError (one line, for the user) where values contradict each other;
-    each on its own is checked by ``settingsFrom``.
-    """
+    each on its own is checked by its kind."""
 
     key: str = _default("key")
     crypt: str = _default("crypt")
+    QPP: bool = _default("QPP")
+    QPPCount: int = _default("QPPCount")
     mode: str = _default("mode")
     nodelay: int = _default("nodelay")
     interval: int = _default("interval")
@@ -38,6 +40,8 @@ class Settings:
     rcvwnd: int = _default("rcvwnd")
     acknodelay: bool = _default("acknodelay")
     sockbuf: int = _default("sockbuf")
+    ratelimit: int = _default("ratelimit")
+    dscp: int = _default("dscp")
     datashard: int = _default("datashard")
     parityshard: int = _default("parityshard")
     nocomp: bool = _default("nocomp")
@@ -46,9 +50,12 @@ class Settings:
     streambuf: int = _default("streambuf")
     framesize: int = _default("framesize")
     keepalive: int = _default("keepalive")
+    closewait: int = _default("closewait")
+    log: str = _default("log")
     quiet: bool = _default("quiet")
     snmplog: str = _default("snmplog")
     snmpperiod: int = _default("snmpperiod")
+    pprof: bool = _default("pprof")
 
     def __post_init__(self) -> None:
         for name, value in MODES[self.mode]._asdict().items() if self.mode in MODES else ():
@@ -63,13 +70,38 @@ class Settings:
                 f"--streambuf {self.streambuf}: give at most what --smuxbuf is ({self.smuxbuf} bytes)"
             )
 
+    def doubts(self) -> Sequence[str]:
+        """What is allowed, but hardly what the user wants: a line each."""
+        found = []
+        if self.key == _default("key"):
+            found.append(
+                "The key is kcptun's well-known default, with which anybody can read and use this tunnel: "
+                "give both ends a --key of your own, or set KCPTUN_KEY"
+            )
+        if self.QPP and self.QPPCount % 2 == 0:
+            found.append(f"--QPPCount {self.QPPCount}: a prime number, such as 61, uses all pads evenly")
+        return found
+
 
 @dataclass(frozen=True)
 class ClientSettings(Settings):
     """What a client is built from."""
 
-    localaddr: Address = _default("localaddr", CLIENT)  # noqa: RUF009 - an immutable value
+    localaddr: Target = _default("localaddr", CLIENT)  # noqa: RUF009 - an immutable value
     remoteaddr: Address = _default("remoteaddr", CLIENT)  # noqa: RUF009 - an immutable value
+    conn: int = _default("conn", CLIENT)
+    autoexpire: int = _default("autoexpire", CLIENT)
+    scavengettl: int = _default("scavengettl", CLIENT)
+
+    def doubts(self) -> Sequence[str]:
+        """See Settings."""
+        found = list(super().doubts())
+        if 0 < self.autoexpire < self.scavengettl:
+            found.append(
+                f"--scavengettl {self.scavengettl} is more than --autoexpire {self.autoexpire}: with streams that "
+                "last, several sessions share the path; give less of it, or more of the other"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -78,34 +110,9 @@ class ServerSettings(Settings):
 
     sndwnd: int = _default("sndwnd", SERVER)
     rcvwnd: int = _default("rcvwnd", SERVER)
+    closewait: int = _default("closewait", SERVER)
     listen: Address = _default("listen", SERVER)  # noqa: RUF009 - an immutable value
     target: Target = _default("target", SERVER)  # noqa: RUF009 - an immutable value
 
 
 SETTINGS: dict[str, type[Settings]] = {CLIENT: ClientSettings, SERVER: ServerSettings}
-
-
-def settingsFrom(role: str, texts: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
-    """The settings of one command from its options' texts by name, then the environment, then the
-    defaults.  Raises ValueError whose message is one line: the option, its text, what would do."""
-    values: dict[str, Any] = {}
-    for option in optionsOf(role, TABLE + NOT_YET):
-        text, source = texts.get(option.name), f"--{option.name}"
-        if text is None and environ.get(option.environment):
-            text, source = environ[option.environment], option.environment
-        if text is None:
-            continue
-        try:
-            values[option.name] = option.kind.parse(text)
-        except ValueError as error:
-            raise ValueError(f"{source} {shown(text)}: {error}") from None
-    return SETTINGS[role](**values)
-
-
-def shown(text: str) -> str:
-    """A user's text in one short line."""
-    plain = text.isprintable() and " " not in text and text
-    return (text if plain else repr(text))[:SHOWN_MAX]
-
-
-SHOWN_MAX = 80  # characters of a wrong value that are repeated to the user

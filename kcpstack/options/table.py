@@ -10,17 +10,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from kcpstack.ciphers import cipherNames
-from kcpstack.options.values import (
-    Choice,
-    DialAddress,
-    Kind,
-    ListenAddress,
-    NotYet,
-    TargetAddress,
-    Text,
-    WholeNumber,
-    YesOrNo,
-)
+from kcpstack.options.addresses import DialAddress, ListenAddress, TargetAddress
+from kcpstack.options.values import Choice, Kind, Refused, Text, WholeNumber, YesOrNo
 
 __all__ = [
     "BOTH",
@@ -28,11 +19,14 @@ __all__ = [
     "CLIENT",
     "MODES",
     "Mode",
-    "NOT_YET",
+    "NEW_SESSIONS",
+    "NOW",
     "Option",
+    "RESTART",
     "SERVER",
     "SHARDS_MAX",
     "TABLE",
+    "dashed",
     "optionsOf",
 ]
 
@@ -59,6 +53,13 @@ MODES: dict[str, Mode] = {
 BY_VALUES = ("manual", "default")  # modes that take --nodelay --interval --resend --nc as given
 
 
+# When a change of an option takes effect after SIGHUP.
+NOW = "at once"
+NEW_SESSIONS = "with new sessions"
+RESTART = "after a restart"
+PORTS = {CLIENT: NEW_SESSIONS, SERVER: RESTART}  # a server's socket stays; a client's has each session a new one
+
+
 def _modeNames() -> Sequence[str]:
     return (*MODES, *BY_VALUES)
 
@@ -77,7 +78,20 @@ class Option(NamedTuple):
     metavar: str = "N"  # empty for a switch
     environment: str = ""  # the variable that sets it where the command line does not
     difference: str = ""  # where and why we differ from kcptun
-    jsonKey: str = ""  # in kcptun's JSON file, where it is not the name
+    otherKey: str = ""  # in kcptun's JSON file, where it is not the name
+    reload: Any = NEW_SESSIONS  # when a change by SIGHUP takes effect; a dict where the commands differ
+    setting: bool = True  # False: about the command line itself; no value of the settings
+    kcptun: bool = True  # False: an option of our own
+    secret: bool = False  # its value is never shown
+
+    @property
+    def jsonKey(self) -> str:
+        """Its key in kcptun's JSON file; empty where it can stand on the command line only."""
+        return (self.otherKey or self.name) if self.setting or self.name == "tcp" else ""
+
+    def reloadFor(self, role: str) -> str:
+        """When a change takes effect in one command: NOW, NEW_SESSIONS or RESTART."""
+        return str(self.reload[role] if isinstance(self.reload, dict) else self.reload)
 
     def defaultFor(self, role: str) -> Any:
         """The default of one command, as a value."""
@@ -96,11 +110,16 @@ FRAME_MAX = 65535  # smux's length is 16 bits
 BUFFER_MAX = 2**31 - 1  # smux's windows and setsockopt are ints of 32 bits
 SOCKBUF_MIN = 4096  # about what Linux raises a smaller one to
 STREAMBUF_MIN = 4096  # below it a stream would be all window updates
-SNMP_PERIOD_MAX = 31_536_000  # a year
+SECONDS_MAX = 31_536_000  # a year
+CLOSEWAIT_MAX = 86_400  # a day; whoever stops a process wants an end
+CONN_MAX = 65535  # kcptun counts them in 16 bits
+PADS_MAX = 65536  # 16 bits choose a pad
 KEEPALIVE_MAX = 29  # smux ends a session that is silent for 30 seconds
 
+CONFIGURATION = "Configuration"
 ADDRESSES = "Addresses"
 SECRECY = "Secrecy"
+SESSIONS = "Sessions"
 SENDING = "Sending and sending again"
 FEC = "Forward error correction"
 STREAMS = "Streams"
@@ -108,34 +127,75 @@ MESSAGES = "Messages"
 
 TABLE: tuple[Option, ...] = (
     Option(
-        "localaddr", ListenAddress(), ":12948", "TCP address to listen on for applications",
-        ADDRESSES, (CLIENT,), "l", metavar="HOST:PORT",
+        "c", Text(), "", "read options from this JSON file, whose values override the command line",
+        CONFIGURATION, metavar="FILE", setting=False,
+        difference="A key that is no option, and each value that overrides one given otherwise, is said in the "
+        "log. SIGHUP reads the file again.",
     ),
     Option(
-        "remoteaddr", DialAddress(), "vps:29900", "UDP address of the server",
+        "explain", YesOrNo(), False, "print every option's value and where it comes from, and exit",
+        CONFIGURATION, metavar="", setting=False, kcptun=False,
+    ),
+    Option(
+        "localaddr", ListenAddress(paths=True), ":12948",
+        "TCP address to listen on for applications, or the path of a Unix socket",
+        ADDRESSES, (CLIENT,), "l", metavar="HOST:PORT", reload=RESTART,
+        difference="A path has a slash in it, or unix: in front.",
+    ),
+    Option(
+        "remoteaddr", DialAddress(ranges=True), "vps:29900",
+        "UDP address of the server; with a range of ports (host:3000-3010) each session picks one",
         ADDRESSES, (CLIENT,), "r", metavar="HOST:PORT",
-        difference="A range of ports (host:3000-3010) is refused for now.",
+        difference="A port that has just failed is not picked again while there are others.",
     ),
     Option(
-        "listen", ListenAddress(), ":29900", "UDP address to listen on for clients",
-        ADDRESSES, (SERVER,), "l", metavar="HOST:PORT",
-        difference="A range of ports is refused for now.",
+        "listen", ListenAddress(ranges=True), ":29900",
+        "UDP address to listen on for clients; with a range (host:3000-3010) on all its ports",
+        ADDRESSES, (SERVER,), "l", metavar="HOST:PORT", reload=RESTART,
+        difference="A session may move from one port of a range to another.",
     ),
     Option(
         "target", TargetAddress(), "127.0.0.1:12948",
         "where streams go: a TCP address, or the path of a Unix socket",
         ADDRESSES, (SERVER,), "t", metavar="HOST:PORT",
-        difference="The path of a Unix socket starts with /, . or unix:",
+        difference="A path has a slash in it, or unix: in front.",
     ),
     Option(
         "key", Text(), "it's a secrect", "secret shared by both ends; set your own",
-        SECRECY, metavar="TEXT", environment="KCPTUN_KEY",
+        SECRECY, metavar="TEXT", environment="KCPTUN_KEY", reload=PORTS, secret=True,
         difference="An empty one is refused.",
     ),
     Option(
         "crypt", Choice(cipherNames), "aes", "cipher, the same on both ends",
-        SECRECY, metavar="NAME",
+        SECRECY, metavar="NAME", reload=PORTS,
         difference="An unknown name is refused; kcptun takes it as aes without a word.",
+    ),
+    Option(
+        "QPP", YesOrNo(), False, "permute what streams carry once more (Quantum Permutation Pad)",
+        SECRECY, metavar="", otherKey="qpp", reload=PORTS,
+        difference="Speaks with kcptun from 22 December 2025 on; earlier ones differ. docs/qpp.rst says what it is "
+        "worth.",
+    ),
+    Option(
+        "QPPCount", WholeNumber(1, PADS_MAX, "pads"), 61, "pads of --QPP, a prime number",
+        SECRECY, otherKey="qpp-count", reload=PORTS,
+    ),
+    Option(
+        "conn", WholeNumber(1, CONN_MAX), 1, "sessions to the server; streams are dealt over them",
+        SESSIONS, (CLIENT,),
+        difference="A stream never goes to a session that is silent while another is not.",
+    ),
+    Option(
+        "autoexpire", WholeNumber(0, SECONDS_MAX, "seconds"), 0,
+        "age at which a session is replaced by a new one, 0 for never",
+        SESSIONS, (CLIENT,),
+        difference="The new session is dialled before it is needed; kcptun waits for the next stream.",
+    ),
+    Option(
+        "scavengettl", WholeNumber(-1, SECONDS_MAX, "seconds"), 600,
+        "time an expired session has to end its streams before they are cut, -1 for no limit",
+        SESSIONS, (CLIENT,),
+        difference="The log says how many streams were cut.",
     ),
     Option(
         "mode", Choice(_modeNames), "fast",
@@ -164,7 +224,7 @@ TABLE: tuple[Option, ...] = (
     ),
     Option(
         "mtu", WholeNumber(MTU_MIN, MTU_MAX, "bytes"), 1350, "largest UDP payload to send",
-        SENDING,
+        SENDING, reload=PORTS,
     ),
     Option(
         "sndwnd", WholeNumber(1, WINDOW_MAX, "packets"), {CLIENT: 128, SERVER: 1024}, "send window",
@@ -181,7 +241,16 @@ TABLE: tuple[Option, ...] = (
     Option(
         "sockbuf", WholeNumber(SOCKBUF_MIN, BUFFER_MAX, "bytes"), 4194304,
         "buffers of the UDP socket, each direction",
+        SENDING, reload=PORTS,
+    ),
+    Option(
+        "ratelimit", WholeNumber(0, BUFFER_MAX, "bytes per second"), 0,
+        "most that a session sends, as UDP payload; 0 for no limit",
         SENDING,
+    ),
+    Option(
+        "dscp", WholeNumber(0, 63), 0, "DSCP of the IP packets: IPv4's TOS and IPv6's traffic class, six bits",
+        SENDING, reload={CLIENT: NEW_SESSIONS, SERVER: NOW},
     ),
     Option(
         "datashard", WholeNumber(0, SHARDS_MAX - 1, "packets"), 10,
@@ -225,41 +294,49 @@ TABLE: tuple[Option, ...] = (
         STREAMS,
     ),
     Option(
+        "closewait", WholeNumber(0, CLOSEWAIT_MAX, "seconds"), {CLIENT: 0, SERVER: 30},
+        "time that open streams have to end when the process is asked to stop; then they are cut",
+        STREAMS, reload=NOW,
+        difference="kcptun waits so long after one direction of a stream has ended before it closes the other. We "
+        "close each direction when it ends, and give this time at SIGTERM and SIGINT.",
+    ),
+    Option(
+        "log", Text(optional=True), "", "write the log to this file; SIGHUP opens it anew",
+        MESSAGES, metavar="FILE", reload=NOW,
+        difference="kcptun logs to standard error otherwise; we to standard output, or where twistd is told to.",
+    ),
+    Option(
         "quiet", YesOrNo(), False, "do not log the opening and closing of streams",
-        MESSAGES, metavar="",
+        MESSAGES, metavar="", reload=NOW,
     ),
     Option(
         "snmplog", Text(optional=True), "",
         "append the counters to this file as CSV; its name is a Go time layout, as in ./snmp-20060102.log",
-        MESSAGES, metavar="FILE",
+        MESSAGES, metavar="FILE", reload=NOW,
         difference="The columns are those of the latest releases. kcptun stops for good where it cannot open "
         "the file; we try again.",
     ),
     Option(
-        "snmpperiod", WholeNumber(0, SNMP_PERIOD_MAX, "seconds"), 60,
+        "snmpperiod", WholeNumber(0, SECONDS_MAX, "seconds"), 60,
         "time between two lines of --snmplog; 0 switches it off",
-        MESSAGES,
+        MESSAGES, reload=NOW,
+    ),
+    Option(
+        "pprof", YesOrNo(), False, "serve profiles of this process on http://127.0.0.1:6060/debug/pprof/",
+        MESSAGES, metavar="", reload=RESTART,
+        difference="Profiles of Python, by the same address; kcptun serves every interface, we this machine only.",
+    ),
+    Option(
+        "tcp", Refused("kcpstack sends UDP only"), False, "not supported: kcptun's packets in the guise of TCP",
+        MESSAGES, metavar="", setting=False,
+        difference="Refused. --tcp=false and \"tcp\": false are accepted.",
     ),
 )
 
-# kcptun's options that this release does not have; each is refused by name.
-NOT_YET: tuple[Option, ...] = tuple(
-    Option(name, NotYet(), None, "", "", roles, metavar=metavar, jsonKey=jsonKey)
-    for name, roles, metavar, jsonKey in (
-        ("c", BOTH, "FILE", ""),
-        ("conn", (CLIENT,), "N", ""),
-        ("autoexpire", (CLIENT,), "N", ""),
-        ("scavengettl", (CLIENT,), "N", ""),
-        ("ratelimit", BOTH, "N", ""),
-        ("dscp", BOTH, "N", ""),
-        ("closewait", BOTH, "N", ""),
-        ("QPP", BOTH, "", "qpp"),
-        ("QPPCount", BOTH, "N", "qpp-count"),
-        ("log", BOTH, "FILE", ""),
-        ("pprof", BOTH, "", ""),
-        ("tcp", BOTH, "", ""),
-    )
-)
+
+def dashed(name: str) -> str:
+    """An option as one types it."""
+    return f"-{name}" if len(name) == 1 else f"--{name}"
 
 
 def optionsOf(role: str, table: Sequence[Option] = TABLE) -> list[Option]:
