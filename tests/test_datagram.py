@@ -3,74 +3,20 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 
 import pytest
 from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionLost
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
+from udpends import Ends, FakeReactor, FaultySocket, Receiver, batchOf, payloads
 from zope.interface.verify import verifyObject
 
-from kcpstack.batch import Batch, outboundBatch
 from kcpstack.counters import Counters
 from kcpstack.interfaces import IDatagramTransport
-from kcpstack.layers.datagram import BACKLOG_BYTES, GSO_BYTES, GSO_SEGMENTS, UDPTransport, _runEnd
-
-
-class FakeReactor:
-    """Knows who wants to read and write; the test calls them."""
-
-    def __init__(self) -> None:
-        self.readers: set = set()
-        self.writers: set = set()
-
-    def addReader(self, reader):
-        self.readers.add(reader)
-
-    def removeReader(self, reader):
-        self.readers.discard(reader)
-
-    def addWriter(self, writer):
-        self.writers.add(writer)
-
-    def removeWriter(self, writer):
-        self.writers.discard(writer)
-
-
-class Receiver:
-    def __init__(self) -> None:
-        self.datagrams: list[tuple[bytes, object]] = []
-        self.batches = 0
-        self.refusals = 0
-
-    def datagramsReceived(self, batch: Batch) -> None:
-        self.batches += 1
-        assert len(batch.addresses) == len(batch)
-        self.datagrams.extend(zip(map(bytes, batch), batch.addresses))
-
-    def connectionRefused(self) -> None:
-        self.refusals += 1
-
-
-class Ends:
-    """A listening transport and one connected to it."""
-
-    def __init__(self, offload: bool, host: str = "127.0.0.1") -> None:
-        self.reactor = FakeReactor()
-        self.server = UDPTransport(self.reactor, Counters(), host, 0, buffers=1 << 22, offload=offload)
-        self.heard = Receiver()
-        self.server.startListening(self.heard)
-        peer = (host, self.server.getHost().port)
-        self.client = UDPTransport(self.reactor, Counters(), peer=peer, buffers=1 << 22, offload=offload)
-        self.answered = Receiver()
-        self.client.startListening(self.answered)
-
-    def pump(self) -> None:
-        for transport in (self.client, self.server):
-            transport.doRead()
-
-    def close(self) -> None:
-        self.client.stopListening()
-        self.server.stopListening()
+from kcpstack.layers.datagram import BACKLOG_BYTES, Shared, UDPTransport
+from kcpstack.layers.offload import REFUSAL_LASTS
 
 
 @pytest.fixture(params=[True, False], ids=["offload", "plain"])
@@ -78,13 +24,6 @@ def ends(request):
     ends = Ends(request.param)
     yield ends
     ends.close()
-
-
-def batchOf(sizes: list[int]) -> Batch:
-    batch = outboundBatch(1500, 28)
-    for index, size in enumerate(sizes):
-        batch.append(bytes((index + i) & 255 for i in range(size)))
-    return batch
 
 
 def test_providesItsInterface(ends):
@@ -101,13 +40,13 @@ def test_allArriveInOrder(ends, sizes):
     ends.client.send(batch, None)
     for _ in range(4):
         ends.pump()
-    assert [datagram for datagram, _ in ends.heard.datagrams] == list(map(bytes, batch))
+    assert payloads(ends.heard) == list(map(bytes, batch))
     address = ends.client.getHost()
     assert {source for _, source in ends.heard.datagrams} == {(address.host, address.port)}
     ends.server.send(batch, ends.heard.datagrams[0][1])
     for _ in range(4):
         ends.pump()
-    assert [datagram for datagram, _ in ends.answered.datagrams] == list(map(bytes, batch))
+    assert payloads(ends.answered) == list(map(bytes, batch))
 
 
 def test_theOrderOfTheBatchIsTheOrderOfSending(ends):
@@ -116,7 +55,7 @@ def test_theOrderOfTheBatchIsTheOrderOfSending(ends):
     batch.ends.reverse()
     ends.client.send(batch, None)
     ends.pump()
-    assert [datagram for datagram, _ in ends.heard.datagrams] == list(map(bytes, batch))
+    assert payloads(ends.heard) == list(map(bytes, batch))
 
 
 def test_countsWhatIsSent(ends):
@@ -211,44 +150,104 @@ def test_aReceiverThatRaisesDoesNotCostTheSocket(ends):
     assert [len(datagram) for datagram, _ in ends.heard.datagrams] == [20]
 
 
-class FaultySocket:
-    """A socket whose sendmsg answers from a list of errors, then works."""
-
-    def __init__(self, real, errors) -> None:
-        self.real = real
-        self.errors = list(errors)
-
-    def sendmsg(self, *arguments):
-        if self.errors:
-            error = self.errors.pop(0)
-            if error is not None:
-                raise error
-        return self.real.sendmsg(*arguments)
-
-    def __getattr__(self, name):
-        return getattr(self.real, name)
+def refuse(transport: UDPTransport, *errors) -> FaultySocket:
+    """The next sends of ``transport`` fail with these; a client's each try twice (see _trySending)."""
+    transport._socket = FaultySocket(transport._socket, errors)
+    return transport._socket
 
 
-def refuse(ends: Ends, *errors) -> None:
-    ends.client._socket = FaultySocket(ends.client._socket, errors)
+def no(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.EINVAL])
-def test_aRefusedSegmentationIsGivenUpForGoodAndNothingIsLost(number):
+class Peers:
+    """A server, and clients at hosts of their own."""
+
+    def __init__(self, count: int) -> None:
+        self.reactor = FakeReactor()
+        self.server = UDPTransport(self.reactor, Counters(), "127.0.0.1", 0, buffers=1 << 22)
+        self.server.startListening(Receiver())
+        self.heard = [Receiver() for _ in range(count)]
+        self.clients = [UDPTransport(self.reactor, Counters(), f"127.0.0.{i + 1}") for i in range(count)]
+        for client, heard in zip(self.clients, self.heard):
+            client.startListening(heard)
+
+    def send(self, number: int, batch) -> None:
+        host = self.clients[number].getHost()
+        self.server.send(batch, (host.host, host.port))
+
+    def close(self) -> None:
+        for transport in (self.server, *self.clients):
+            transport.stopListening()
+
+
+@pytest.fixture
+def peers():
+    peers = Peers(2)
+    yield peers
+    peers.close()
+
+
+RUN = batchOf([500] * 20)
+WHOLE, SINGLY = [("GSO", 10_000)], [("one", 500)] * 20
+
+
+@pytest.mark.parametrize("number", [errno.EMSGSIZE, errno.EINVAL], ids=errno.errorcode.get)
+def test_aPathThatTakesNoRunsGetsItsDatagramsOneByOneAndOthersKeepTheirRuns(peers, number):
+    sock = refuse(peers.server, no(number))
+    for _ in range(2):
+        sock.sent.clear()
+        peers.send(0, RUN)
+        peers.send(1, RUN)
+        assert sock.sent == SINGLY + WHOLE
+    peers.reactor.readAll()
+    for heard in peers.heard:
+        assert payloads(heard) == list(map(bytes, RUN)) * 2
+    assert peers.server._counters.OutErrs == 0
+
+
+def test_aPathIsAskedAgainAfterAWhile(peers):
+    sock = refuse(peers.server, no(errno.EMSGSIZE))
+    peers.send(0, RUN)
+    peers.reactor.advance(REFUSAL_LASTS)
+    sock.sent.clear()
+    peers.send(0, RUN)
+    assert sock.sent == WHOLE
+
+
+def test_aDeviceThatRefusesRunsIsAskedNoMore(peers):
+    sock = refuse(peers.server, no(errno.EIO))
+    peers.send(0, RUN)
+    peers.reactor.advance(REFUSAL_LASTS)
+    peers.send(1, RUN)
+    assert sock.sent == SINGLY * 2
+
+
+def test_aRefusedRunOfAConnectedSocketIsNoErrorOfTheNetwork():
     ends = Ends(True)
-    assert ends.client.canSegment
-    refuse(ends, OSError(number, "no"))
-    batch = batchOf([500] * 20)
-    ends.client.send(batch, None)
-    assert not ends.client.canSegment
-    ends.client.send(batch, None)
+    sock = refuse(ends.client, *[no(errno.EMSGSIZE)] * 2)
+    with capturedLogs() as logs:
+        ends.client.send(RUN, None)
     ends.pump()
-    assert [datagram for datagram, _ in ends.heard.datagrams] == list(map(bytes, batch)) * 2
+    assert sock.sent == SINGLY and payloads(ends.heard) == list(map(bytes, RUN))
+    assert not [entry for entry in logs if entry["log_level"] is LogLevel.warn]
     ends.close()
 
 
+def test_aRunThatWaitedIsSentOneByOneWhereThePathRefusesIt(peers):
+    sock = refuse(peers.server, BlockingIOError(), no(errno.EMSGSIZE), None, None, BlockingIOError())
+    peers.send(0, RUN)
+    peers.send(0, batchOf([300] * 3))
+    peers.server.doWrite()  # is refused the run, sends two of it, and finds the kernel full again
+    assert sock.sent == SINGLY[:2]
+    peers.server.doWrite()
+    assert peers.server not in peers.reactor.writers
+    peers.reactor.readAll()
+    assert payloads(peers.heard[0]) == list(map(bytes, RUN)) + list(map(bytes, batchOf([300] * 3)))
+
+
 def test_aFullKernelIsWaitedForAndTheOrderKept(ends):
-    refuse(ends, BlockingIOError())
+    refuse(ends.client, BlockingIOError())
     first, second = batchOf([500] * 20), batchOf([300] * 5)
     ends.client.send(first, None)
     ends.client.send(second, None)
@@ -258,11 +257,11 @@ def test_aFullKernelIsWaitedForAndTheOrderKept(ends):
     ends.client.doWrite()
     assert ends.client not in ends.reactor.writers
     ends.pump()
-    assert [datagram for datagram, _ in ends.heard.datagrams] == expected
+    assert payloads(ends.heard) == expected
 
 
 def test_whatWaitsIsBounded(ends):
-    refuse(ends, *[BlockingIOError()] * 10_000)
+    refuse(ends.client, *[BlockingIOError()] * 10_000)
     for _ in range(100):
         ends.client.send(batchOf([1400] * 60), None)
     assert ends.client._backlogBytes <= BACKLOG_BYTES
@@ -270,20 +269,48 @@ def test_whatWaitsIsBounded(ends):
     assert kept + ends.client._counters.OutErrs == 6000
 
 
-def test_noBuffersIsALossLikeAnyOther(ends):
-    refuse(ends, OSError(errno.ENOBUFS, "no buffers"))
-    ends.client.send(batchOf([100] * 3 + [50]), None)
-    ends.client.send(batchOf([70]), None)
+def test_aSendThatFailsIsCountedAndToldAndTheNextOneGoesOut(ends):
+    refuse(ends.client, *[no(errno.ENOBUFS)] * 2)
+    with capturedLogs() as logs:
+        ends.client.send(batchOf([100]), None)
+        ends.client.send(batchOf([70]), None)
     ends.pump()
-    assert ends.heard.datagrams[-1][0] == bytes(batchOf([70]).buffer[28:98])
-    assert ends.client._counters.OutErrs >= 1
+    assert payloads(ends.heard) == list(map(bytes, batchOf([70])))
+    assert ends.client._counters.OutErrs == 1
+    peer = f"127.0.0.1:{ends.server.getHost().port}"
+    assert [formatEvent(entry) for entry in logs] == [
+        f"UDP to {peer}: No buffer space available: the device's queue is full; harmless, what is lost is sent again"
+    ]
 
 
-def test_runsKeepTheKernelsBounds():
-    starts = [i * 1400 for i in range(200)]
-    ends = [start + 1400 for start in starts]
-    index = 0
-    while index < 200:
-        after = _runEnd(starts, ends, index)
-        assert index < after <= index + GSO_SEGMENTS and (after - index) * 1400 <= GSO_BYTES
-        index = after
+def test_anErrorOfAnEarlierDatagramCostsTheNextOneNothing(ends):
+    refuse(ends.client, no(errno.EHOSTUNREACH))
+    with capturedLogs() as logs:
+        ends.client.send(batchOf([100]), None)
+    ends.pump()
+    assert payloads(ends.heard) == list(map(bytes, batchOf([100])))
+    assert ends.client._counters.OutErrs == 0 and "there is no route" in formatEvent(logs[0])
+
+
+def test_aReceiverMayCloseTheSocketWhenItIsTold(ends):
+    ends.answered.connectionRefused = ends.client.stopListening
+    refuse(ends.client, no(errno.ECONNREFUSED))
+    ends.client.send(batchOf([100, 30, 200]), None)
+    assert ends.client.fileno() == -1
+    ends.client.doWrite()
+
+
+def test_socketsThatShareHaveOneReadBuffer():
+    reactor = FakeReactor()
+    shared, heard = Shared(reactor), Receiver()
+    servers = [UDPTransport(reactor, Counters(), "127.0.0.1", shared=shared) for _ in range(2)]
+    for server in servers:
+        server.startListening(heard)
+        client = UDPTransport(reactor, Counters(), peer=("127.0.0.1", server.getHost().port), shared=shared)
+        client.startListening(Receiver())
+        client.send(batchOf([100, 100]), None)
+    assert servers[0]._readBuffer is servers[1]._readBuffer
+    reactor.readAll()
+    assert payloads(heard) == list(map(bytes, batchOf([100, 100]))) * 2
+    for transport in list(reactor.readers):
+        transport.stopListening()

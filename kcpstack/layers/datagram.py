@@ -1,10 +1,7 @@
 """The datagram layer: a UDP socket that moves batches.
 
-A system call costs more than a datagram, so runs of datagrams cross in one: Linux takes a run of equal
-ones in a single ``sendmsg`` (UDP_SEGMENT, "GSO": the last may be shorter) and hands over what came
-in sequence from one peer in a single ``recvmsg`` (UDP_GRO).  Both are probed when the socket is
-made and given up for good where they fail later (some devices refuse them); then datagrams cross
-one by one.  Source: udp(7), and Linux Documentation/networking/segmentation-offloads.rst.
+A run of datagrams goes out in one system call, and comes in in one, where the system can do that
+(offload.py); elsewhere they cross one by one.
 
 Twisted's own UDP port reads one datagram at a call and is not used; this is its counterpart
 for ``reactor.addReader``, so it runs on every reactor that has file descriptors.
@@ -13,8 +10,8 @@ for ``reactor.addReader``, so it runs on every reactor that has file descriptors
 from __future__ import annotations
 
 import errno
+import os
 import socket
-import struct
 from collections import deque
 from typing import Any
 
@@ -29,18 +26,54 @@ from zope.interface import implementer
 from kcpstack.batch import Batch
 from kcpstack.counters import Counters
 from kcpstack.interfaces import IDatagramReceiver, IDatagramTransport
+from kcpstack.layers.offload import (
+    CONTROL_BYTES,
+    GRO_BYTES,
+    Segmentation,
+    coalesce,
+    runControl,
+    runEnd,
+    segmentSize,
+)
+from kcpstack.layers.udpsocket import SocketErrors, markTraffic, openSocket
 
-__all__ = ["UDPTransport"]
+__all__ = ["Shared", "UDPTransport"]
+
+
+class Shared:
+    """What sockets of one process can share: what was found out of the kernel, when the user was last
+    told of an error, and a read buffer (a batch is done with before the next socket is read).
+
+    ``clock`` is IReactorTime."""
+
+    def __init__(self, clock: Any) -> None:
+        self.segmentation = Segmentation(clock)
+        self.errors = SocketErrors(clock)
+        self._buffer = bytearray()
+        self._warned: set[str] = set()
+
+    def readBuffer(self) -> bytearray:
+        """The buffer, of READ_BYTES, made when it is first asked for."""
+        if not self._buffer:
+            self._buffer = bytearray(READ_BYTES)
+        return self._buffer
+
+    def warnOnce(self, format: str, **values: Any) -> None:
+        """Log a warning, or nothing where one with this ``format`` was logged before."""
+        if format not in self._warned:
+            self._warned.add(format)
+            _log.warn(format, **values)
 
 
 @implementer(IDatagramTransport, IReadWriteDescriptor)
 class UDPTransport:
-    """A UDP socket on ``reactor`` (IReactorFDSet).
+    """A UDP socket on ``reactor`` (IReactorFDSet, IReactorTime).
 
     ``host`` and ``port`` are where to listen ("" for every address, both families where the
     system allows); or ``peer``, a (host, port) with a numeric host, makes a socket connected to it, so that the
     kernel drops what strangers send.  ``buffers`` is asked for as the kernel's buffer, in bytes, each way.
-    ``offload=False`` does without GSO and GRO."""
+    ``offload=False`` does without GSO and GRO.  ``dscp``, 0 to 63, marks what is sent.  ``shared`` is
+    given where several sockets have it in common."""
 
     def __init__(
         self,
@@ -51,6 +84,8 @@ class UDPTransport:
         peer: tuple[str, int] | None = None,
         buffers: int = 0,
         offload: bool = True,
+        dscp: int = 0,
+        shared: Shared | None = None,
     ) -> None:
         self._reactor = reactor
         self._counters = counters
@@ -59,7 +94,9 @@ class UDPTransport:
         self._peer = peer
         self._buffers = buffers
         self._offload = offload
-        self.canSegment = False  # GSO
+        self._dscp = dscp
+        self._shared = shared or Shared(reactor)
+        self._segmentation = self._shared.segmentation
         self.canCoalesce = False  # GRO
         self._socket: Any = None
         self._receiver: Any = None
@@ -72,12 +109,16 @@ class UDPTransport:
     def startListening(self, receiver: IDatagramReceiver) -> None:
         """Open the socket.  Raises CannotListenError."""
         try:
-            self._socket = self._open()
+            self._socket = openSocket(self._host, self._port, self._peer, self._buffers)
         except OSError as error:
             raise CannotListenError(self._host, self._port, error) from None
         self._receiver = receiver
-        self._probe()
-        self._readBuffer = bytearray(READ_BYTES if self.canCoalesce else READ_BYTES_PLAIN)
+        if self._dscp:
+            self._mark()
+        if self._offload:
+            self._segmentation.probe(self._socket)
+            self.canCoalesce = coalesce(self._socket)
+        self._readBuffer = self._shared.readBuffer()
         self._reactor.addReader(self)
 
     def send(self, batch: Batch, address: Any) -> None:
@@ -91,11 +132,12 @@ class UDPTransport:
         index, count = 0, len(starts)
         while index < count:
             size = ends[index] - starts[index]
-            after = index + 1
-            if self.canSegment:
-                after = _runEnd(starts, ends, index)
+            after = runEnd(starts, ends, index) if self._canSegment(address, size) else index + 1
             pieces = [view[starts[i] : ends[i]] for i in range(index, after)]
-            self._sendRun(pieces, size, address)
+            if not self._backlog:
+                pieces = self._sendRun(pieces, size, address)
+            if pieces:
+                self._keep(pieces, size, address)
             index = after
         del pieces
         view.release()
@@ -108,6 +150,21 @@ class UDPTransport:
         """Close the socket at once."""
         self._close()
         return defer.succeed(None)
+
+    def setDSCP(self, dscp: int) -> None:
+        """Mark what is sent from now on with ``dscp``, 0 to 63."""
+        self._dscp = dscp
+        if self._socket is not None:
+            self._mark()
+
+    def _mark(self) -> None:
+        try:
+            markTraffic(self._socket, self._dscp)
+        except OSError as error:
+            self._shared.warnOnce(
+                "--dscp: this system does not let us mark datagrams ({why}): they go without",
+                why=error.strerror or error,
+            )
 
     # ------------------------------------------------------------ reading
 
@@ -132,15 +189,14 @@ class UDPTransport:
                 length, control, _flags, address = self._socket.recvmsg_into(
                     [view[position : position + reserve]], CONTROL_BYTES
                 )
-            except (BlockingIOError, InterruptedError):
+            except BlockingIOError:
                 break
-            except ConnectionRefusedError:
-                self._receiver.connectionRefused()
-                continue
             except OSError as error:
-                _log.warn("reading from the UDP socket failed: {error}", error=error)
-                break
-            size = _segmentSize(control) or length
+                self._told(error)
+                if self._socket is None or error.errno != errno.ECONNREFUSED:
+                    break
+                continue
+            size = segmentSize(control) or length
             end = position + length
             for start in range(position, end, size) if length else ():
                 batch.starts.append(start)
@@ -148,7 +204,7 @@ class UDPTransport:
                 addresses.append(address)
             position = end
         view.release()
-        if addresses:
+        if addresses and self._socket is not None:  # a receiver that was told of an error may close it
             batch.addresses = addresses
             try:
                 self._receiver.datagramsReceived(batch)
@@ -164,12 +220,20 @@ class UDPTransport:
         if not reason.check(ConnectionDone):
             self._close()
             return
-        if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED:
-            self._receiver.connectionRefused()
+        waiting = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if waiting:
+            self._told(OSError(waiting, os.strerror(waiting)))
         if self._socket is not None:
             self._reactor.addReader(self)
             if self._backlog:
                 self._reactor.addWriter(self)
+
+    def _told(self, error: OSError, address: Any = None) -> None:
+        """The socket reports ``error``, its own or the network's, of sending to ``address``."""
+        if error.errno == errno.ECONNREFUSED:
+            self._receiver.connectionRefused()
+        else:
+            self._shared.errors.happened(error, self._peer or address)
 
     def _close(self) -> None:
         if self._socket is not None:
@@ -178,6 +242,7 @@ class UDPTransport:
             self._socket.close()
             self._socket = None
             self._backlog.clear()
+            self._backlogBytes = 0
             self._readBuffer = bytearray()
 
     # ------------------------------------------------------------ writing
@@ -187,52 +252,67 @@ class UDPTransport:
         while self._backlog:
             data, size, address = self._backlog.popleft()
             self._backlogBytes -= len(data)
-            if not self._sendRun([data], size, address, first=True):
+            left = self._sendRun([data], size, address)
+            if left:
+                self._keep(left, size, address, first=True)
                 return
         self._reactor.removeWriter(self)
 
-    def _sendRun(self, pieces: list[Any], size: int, address: Any, first: bool = False) -> bool:
-        """Send a run of datagrams of ``size`` bytes (the last may be shorter).  False where the
-        kernel has no room: then the run is kept, in front if ``first``."""
-        if self._backlog and not first:
-            self._keep(pieces, size, address, first)
-            return False
-        control = []
+    def _canSegment(self, address: Any, size: int) -> bool:
+        return self._offload and self._segmentation.allows(address, size)
+
+    def _sendRun(self, pieces: list[Any], size: int, address: Any) -> list[Any]:
+        """Send a run of datagrams of ``size`` bytes (the last may be shorter): a piece for each, or
+        one for all.  Returns what the kernel has no room for now, as such pieces."""
         if len(pieces) > 1 or len(pieces[0]) > size:
-            if not self.canSegment:
-                return self._sendSingly(pieces, size, address, first)
-            control = [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", size))]
-        for _ in range(2):  # an error of an earlier datagram may be reported here, once
-            try:
-                if self._peer is not None:
-                    self._socket.sendmsg(pieces, control)
-                else:
-                    self._socket.sendmsg(pieces, control, 0, address)
-                return True
-            except (BlockingIOError, InterruptedError):
-                self._keep(pieces, size, address, first)
-                return False
-            except ConnectionRefusedError:
-                self._receiver.connectionRefused()
-            except OSError as error:
-                if control and error.errno in (errno.EIO, errno.EINVAL, errno.EMSGSIZE):
-                    self._giveUpSegmenting(error)
-                    return self._sendSingly(pieces, size, address, first)
-                self._sendFailed(error, len(pieces))
-                return True
-            if self._socket is None:
-                return True
-        self._counters.OutErrs += len(pieces)
-        return True
+            if self._canSegment(address, size):
+                error = self._trySending(pieces, runControl(size), address)
+                if error is None:
+                    return []
+                if isinstance(error, BlockingIOError):
+                    return pieces
+                if not self._segmentation.refused(error, address, size):
+                    self._sendFailed(error, sum(-(-len(piece) // size) for piece in pieces), address)
+                    return []
+            if len(pieces) == 1:
+                whole = pieces[0]
+                pieces = [whole[start : start + size] for start in range(0, len(whole), size)]
+        for index, piece in enumerate(pieces):
+            error = self._trySending([piece], [], address)
+            if isinstance(error, BlockingIOError):
+                return pieces[index:]
+            if error is not None:
+                self._sendFailed(error, 1, address)
+        return []
 
-    def _sendSingly(self, pieces: list[Any], size: int, address: Any, first: bool) -> bool:
-        sent = True
-        for piece in pieces:
-            for start in range(0, len(piece), size):
-                sent = self._sendRun([piece[start : start + size]], size, address, first and sent)
-        return sent
+    def _trySending(self, pieces: list[Any], control: list[Any], address: Any) -> OSError | None:
+        """One send.  Returns the error that kept it from leaving.
 
-    def _keep(self, pieces: list[Any], size: int, address: Any, first: bool) -> None:
+        A connected socket reports errors of earlier datagrams here, each once: so what fails is tried again."""
+        error = self._sendmsg(pieces, control, address)
+        if error is None or self._peer is None or isinstance(error, BlockingIOError):
+            return error
+        again = self._sendmsg(pieces, control, address)
+        if again is None or again.errno != error.errno:
+            self._told(error)
+        return again
+
+    def _sendmsg(self, pieces: list[Any], control: list[Any], address: Any) -> OSError | None:
+        if self._socket is None:  # closed while an earlier piece was sent: see doRead
+            return None
+        try:
+            if self._peer is None:
+                self._socket.sendmsg(pieces, control, 0, address)
+            else:
+                self._socket.sendmsg(pieces, control)
+        except OSError as error:
+            return error
+        return None
+
+    def _keep(self, pieces: list[Any], size: int, address: Any, first: bool = False) -> None:
+        """Keep a run until the kernel has room, up to a bound.  ``first``: it is the oldest."""
+        if self._socket is None:
+            return
         data = b"".join(pieces)
         if self._backlogBytes + len(data) > BACKLOG_BYTES:
             self._counters.OutErrs += -(-len(data) // size)
@@ -244,76 +324,10 @@ class UDPTransport:
             self._backlog.append((data, size, address))
         self._reactor.addWriter(self)
 
-    def _sendFailed(self, error: OSError, count: int) -> None:
+    def _sendFailed(self, error: OSError, count: int, address: Any) -> None:
         """Whatever it is (no buffers, no route, too long), the ARQ sends again what it must."""
-        before = self._counters.OutErrs
         self._counters.OutErrs += count
-        if before == 0:
-            _log.warn("sending failed: {error}; counted as OutErrs from now on", error=error)
-
-    def _giveUpSegmenting(self, error: OSError) -> None:
-        self.canSegment = False
-        _log.info("the kernel or device refused a GSO send ({error}): sending one by one", error=error)
-
-    # ------------------------------------------------------------ the socket
-
-    def _open(self) -> socket.socket:
-        host = self._peer[0] if self._peer is not None else self._host
-        family = socket.AF_INET6 if ":" in host or (not host and socket.has_dualstack_ipv6()) else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            sock.setblocking(False)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if not host else 1)
-            if self._buffers:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffers)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._buffers)
-            if self._peer is not None:
-                sock.connect(self._peer)
-            else:
-                sock.bind((self._host, self._port))
-        except OSError:
-            sock.close()
-            raise
-        return sock
-
-    def _probe(self) -> None:
-        """Find out what the kernel offers."""
-        if not self._offload:
-            return
-        try:
-            self._socket.getsockopt(SOL_UDP, UDP_SEGMENT)
-            self.canSegment = True
-        except OSError:
-            _log.info("no UDP segmentation offload here: sending datagrams one by one")
-        try:
-            self._socket.setsockopt(SOL_UDP, UDP_GRO, 1)
-            self.canCoalesce = True
-        except OSError:
-            _log.info("no UDP receive offload here: receiving datagrams one by one")
-
-
-def _runEnd(starts: list[int], ends: list[int], index: int) -> int:
-    """The index after the run that begins at ``index`` and can go in one GSO send."""
-    size = ends[index] - starts[index]
-    if size <= 0:
-        return index + 1
-    limit = min(len(starts), index + min(GSO_SEGMENTS, GSO_BYTES // size))
-    after = index + 1
-    while after < limit:
-        length = ends[after] - starts[after]
-        if length != size:
-            return after + 1 if 0 < length < size else after
-        after += 1
-    return max(after, index + 1)
-
-
-def _segmentSize(control: list[tuple[int, int, bytes]]) -> int:
-    """The length of the datagrams that GRO put together; 0 where it did not."""
-    for level, kind, data in control:
-        if level == SOL_UDP and kind == UDP_GRO and len(data) >= 4:
-            return int(struct.unpack_from("=i", data)[0])
-    return 0
+        self._told(error, address)
 
 
 def _asAddress(name: tuple[Any, ...]) -> Any:
@@ -322,18 +336,8 @@ def _asAddress(name: tuple[Any, ...]) -> Any:
     return IPv6Address("UDP", *name)
 
 
-# Linux, include/uapi/linux/udp.h; the socket module names them only from Python 3.12 on.
-SOL_UDP = 17
-UDP_SEGMENT = 103
-UDP_GRO = 104
-CONTROL_BYTES = socket.CMSG_SPACE(4) if hasattr(socket, "CMSG_SPACE") else 0
-
-GSO_SEGMENTS = 64  # the kernel's limit in one send (UDP_MAX_SEGMENTS, before Linux 6.9)
-GSO_BYTES = 65_507  # the longest UDP payload over IPv4
-GRO_BYTES = 65_536  # what one coalesced receive may need
 DATAGRAM_BYTES = 2048  # longer than any datagram of a peer (mtu 1500), so that truncation cannot pass
 READ_BYTES = 4 * GRO_BYTES  # per turn: other sockets get theirs after some 200 datagrams
-READ_BYTES_PLAIN = 128 * DATAGRAM_BYTES
 READS_PER_TURN = 128
 BACKLOG_BYTES = 1024 * 1024  # a few turns' worth; beyond it waiting is worse than losing
 
