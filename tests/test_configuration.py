@@ -189,7 +189,7 @@ def test_reading_again_keeps_the_command_line_and_tells_what_changed():
     content[0] = b'{"mtu": 1400, "smuxver": 1, "quiet": false}'
     after = before.reread()
     assert after.settings.key == "mine"
-    changed = {option.name: option.reloadFor("server") for option in before.changes(after)}
+    changed = {option.name: option.reloadFor("server") for option in before.settings.changed(after.settings)}
     assert changed == {"mtu": RESTART, "smuxver": NEW_SESSIONS, "quiet": NOW}
     merged = restartless("server", before.settings, after.settings)
     assert (merged.mtu, merged.smuxver, merged.quiet) == (1200, 1, False)

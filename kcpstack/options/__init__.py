@@ -15,6 +15,7 @@
 from kcpstack.options.addresses import Address, Target, UnixAddress
 from kcpstack.options.commandline import ClientOptions, Options, ServerOptions
 from kcpstack.options.configuration import Configuration, restartless
+from kcpstack.options.helptext import valueText
 from kcpstack.options.settings import ClientSettings, ServerSettings, Settings
 from kcpstack.options.table import BY_VALUES, MODES, TABLE, Mode, Option, dashed, optionsOf
 
@@ -37,4 +38,5 @@ __all__ = [
     "dashed",
     "optionsOf",
     "restartless",
+    "valueText",
 ]

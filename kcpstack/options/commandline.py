@@ -11,6 +11,7 @@ from twisted.python import usage
 
 import kcpstack
 import twisted
+from kcpstack.logfile import LogFile
 from kcpstack.options.configuration import Configuration, shown
 from kcpstack.options.explanation import explanation
 from kcpstack.options.helptext import OVERVIEW, commandHelp
@@ -70,7 +71,8 @@ class _RoleOptions(_TaughtOptions):
 
     role: str
     environ: Mapping[str, str] = os.environ
-    configuration: Configuration  # once the command line has been parsed
+    configuration: Configuration  # once the command line has been parsed, as
+    logFile: LogFile | None  # where there is a --log
 
     def parseArgs(self, *arguments: str) -> None:
         if arguments:
@@ -80,12 +82,19 @@ class _RoleOptions(_TaughtOptions):
         given = {name: text for name, text in self.items() if text is not None}
         try:
             self.configuration = Configuration(self.role, given, self.environ)
-            explain = YesOrNo().parse(given.get("explain", "false"))
+            if YesOrNo().parse(given.get("explain", "false")):
+                print(explanation(self.configuration), end="")
+                sys.exit(0)
+            self.logFile = self._openLog(self.configuration.settings.log)
         except ValueError as error:
             raise usage.UsageError(str(error)) from None
-        if explain:
-            print(explanation(self.configuration), end="")
-            sys.exit(0)
+
+    @staticmethod
+    def _openLog(path: str) -> LogFile | None:
+        try:
+            return LogFile(path) if path else None
+        except OSError as error:
+            raise ValueError(f"--log {shown(path)}: {error.strerror}: give a file that can be written") from None
 
     def getUsage(self, width: int | None = None) -> str:
         return commandHelp(self.role, optionsOf(self.role), width)
@@ -153,6 +162,12 @@ class Options(_TaughtOptions):
     def configuration(self) -> Configuration:
         """The settings and where they come from.  Only after ``parseOptions``."""
         found: Configuration = self.subOptions.configuration
+        return found
+
+    @property
+    def logFile(self) -> LogFile | None:
+        """The file of ``--log``, open.  Only after ``parseOptions``."""
+        found: LogFile | None = self.subOptions.logFile
         return found
 
     def settings(self) -> ClientSettings | ServerSettings:

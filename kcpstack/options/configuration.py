@@ -66,14 +66,6 @@ class Configuration:
             return f"--mode {mode}"
         return self._origins.get(name, "default")
 
-    def changes(self, newer: Configuration) -> list[Option]:
-        """The options whose values ``newer`` changes, in table order."""
-        return [
-            option
-            for option in optionsOf(self.role)
-            if option.setting and getattr(self.settings, option.name) != getattr(newer.settings, option.name)
-        ]
-
     def _settle(self) -> Settings:
         file = JSONFile(self.role, self.path, self._readFile) if self.path else None
         self.remarks += file.remarks if file else ()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from kcpstack.options.addresses import Address, Target
-from kcpstack.options.table import CLIENT, MODES, SERVER, SHARDS_MAX, optionsOf
+from kcpstack.options.table import CLIENT, MODES, SERVER, SHARDS_MAX, TABLE, Option, optionsOf
 
 __all__ = ["ClientSettings", "SETTINGS", "ServerSettings", "Settings"]
 
@@ -69,6 +69,12 @@ class Settings:
             raise ValueError(
                 f"--streambuf {self.streambuf}: give at most what --smuxbuf is ({self.smuxbuf} bytes)"
             )
+
+    def changed(self, newer: Settings) -> Sequence[Option]:
+        """The options whose values ``newer`` has otherwise, in table order."""
+        names = [field.name for field in fields(self)]
+        options = (option for option in TABLE if option.name in names)
+        return [option for option in options if getattr(self, option.name) != getattr(newer, option.name)]
 
     def doubts(self) -> Sequence[str]:
         """What is allowed, but hardly what the user wants: a line each."""
