@@ -22,6 +22,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from kcpstack.addresses import shown
 from kcpstack.lograte import BoundedLog
 
 __all__ = ["CONTROL_BYTES", "GRO_BYTES", "Segmentation", "coalesce", "runControl", "runEnd", "segmentSize"]
@@ -80,9 +81,11 @@ class Segmentation:
             del self._refusals[next(iter(self._refusals))]
         self._refusals[host] = (size, self._clock.seconds() + REFUSAL_LASTS)
         self._log.info(
-            "the path to {host} takes no datagrams of {size} bytes whole ({error}): sending them one by one, as "
+            "the path to {peer} takes no datagrams of {size} bytes whole ({why}): sending them one by one, as "
             "fragments; a lower --mtu would avoid that",
-            host=host or "the server", size=size, error=error,
+            peer=shown(address) if address else "the server",
+            size=size,
+            why=error.strerror,
         )
         return True
 
