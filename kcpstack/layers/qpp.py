@@ -1,0 +1,126 @@
+"""QPP between a smux stream and the protocol on it (docs/qpp): a layer of the stream, not of the session.
+
+::
+
+    relay                an IProtocol; its transport is
+    PaddedStream         an IStreamTransport above, an IProtocol below; its transport is
+    SmuxStream
+
+On the client the protocol that a stream is opened for goes into a PaddedStream; on the server the
+factory whose protocols answer streams goes into a PaddedFactory.  Both ends need the same pads: a stream
+does not show whether it is padded, and one that is padded otherwise comes out as rubbish.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IProtocolFactory
+from zope.interface import implementer
+
+from kcpstack.interfaces import IStreamTransport
+from kcpstack.kernels.qpp import Pads
+
+__all__ = ["PaddedFactory", "PaddedStream"]
+
+
+@implementer(IProtocol, IStreamTransport)
+class PaddedStream:
+    """One stream whose bytes go through pads.
+
+    Above, the protocol sees it as its transport; all that it promises is what the stream below
+    promises, for QPP changes no length and keeps nothing back."""
+
+    def __init__(self, protocol: Any, pads: Pads) -> None:
+        """``protocol`` (IProtocol) is connected when this is."""
+        self.transport: Any = None
+        self._protocol = protocol
+        self._encryptor = pads.encryptor()
+        self._decryptor = pads.decryptor()
+
+    def __conform__(self, interface: Any) -> Any:
+        """Whoever asks for an IHalfCloseableProtocol gets the protocol's, if it is one: a half-close
+        is nothing to us."""
+        return interface(self._protocol, None) if interface is IHalfCloseableProtocol else None
+
+    # IProtocol, for the stream below
+
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+        self.connectionMade()
+
+    def connectionMade(self) -> None:
+        self._protocol.makeConnection(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._protocol.dataReceived(self._decryptor.crypt(data))
+
+    def connectionLost(self, reason: Any) -> None:
+        self._protocol.connectionLost(reason)
+
+    # IStreamTransport, for the protocol above
+
+    @property
+    def streamID(self) -> int:
+        return self.transport.streamID
+
+    @property
+    def disconnecting(self) -> bool:
+        return self.transport.disconnecting
+
+    def write(self, data: bytes) -> None:
+        if not isinstance(data, bytes):
+            raise TypeError(f"only bytes can be written, not {type(data).__name__}")
+        self.transport.write(self._encryptor.crypt(data))
+
+    def writeSequence(self, sequence: Any) -> None:
+        self.write(b"".join(sequence))
+
+    def loseConnection(self) -> None:
+        self.transport.loseConnection()
+
+    def loseWriteConnection(self) -> None:
+        self.transport.loseWriteConnection()
+
+    def abortConnection(self) -> None:
+        self.transport.abortConnection()
+
+    def getPeer(self) -> Any:
+        return self.transport.getPeer()
+
+    def getHost(self) -> Any:
+        return self.transport.getHost()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self.transport.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        self.transport.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        self.transport.stopProducing()
+
+
+@implementer(IProtocolFactory)
+class PaddedFactory:
+    """Builds what ``factory`` (IProtocolFactory) builds, each in a PaddedStream."""
+
+    def __init__(self, factory: Any, pads: Pads) -> None:
+        self._factory = factory
+        self._pads = pads
+
+    def buildProtocol(self, addr: Any) -> PaddedStream | None:
+        protocol = self._factory.buildProtocol(addr)
+        return None if protocol is None else PaddedStream(protocol, self._pads)
+
+    def doStart(self) -> None:
+        self._factory.doStart()
+
+    def doStop(self) -> None:
+        self._factory.doStop()
