@@ -1,4 +1,4 @@
-"""The client: a session to the server, dialled when it is needed, and streams on it."""
+"""The client: sessions to the server, and streams dealt over them."""
 
 from __future__ import annotations
 
@@ -6,31 +6,28 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import defer
-from twisted.logger import Logger
+from twisted.internet.error import ConnectionLost, TimeoutError
 from twisted.python.failure import Failure
 
-from kcpstack.interfaces import IDatagramTransport, IStreamTransport
+from kcpstack.closing import Drain, Outcome
+from kcpstack.interfaces import IStreamTransport
+from kcpstack.layers.smux import SmuxSession
 from kcpstack.link import Link
 from kcpstack.options import ClientSettings
-from kcpstack.stack import Port, Surroundings
+from kcpstack.slot import Dialling, NewTransport, Slot
+from kcpstack.stack import Surroundings
 
-__all__ = ["Client"]
-
-# Makes the datagram transport towards (numeric host, port).
-NewTransport = Callable[["tuple[str, int]"], IDatagramTransport]
+__all__ = ["ANSWER_TIMEOUT", "Client"]
 
 
 class Client:
-    """Streams to one server.
+    """Streams to one server, over ``settings.conn`` sessions (kcpstack/slot.py).
 
     ``newTransport`` makes a socket for each session, and ``resolveName`` finds an address of a host:
-    it returns a Deferred of a numeric host.  ``links`` are the sessions that are up, the oldest first;
-    new streams go to the last one.
+    it returns a Deferred of a numeric host.
 
-    Once started it keeps a session ready.  When the server is silent although something waits for its
-    ack, or has forgotten the session, a new one is dialled on a socket of its own, and takes the new
-    streams; the old one goes on with those it has.  When the last one ends, the next is dialled after a
-    pause that grows while nothing answers."""
+    Streams are dealt in turn over the sessions on which the server answers.  With --autoexpire the
+    first sessions live for 1/conn, 2/conn ... of that time, so that later ones do not expire together."""
 
     def __init__(
         self,
@@ -39,117 +36,146 @@ class Client:
         newTransport: NewTransport,
         resolveName: Callable[[str], defer.Deferred[str]],
     ) -> None:
-        self.links: list[Link] = []
+        self.keepsReady = False
         self._settings = settings
-        self._around = around
-        self._newTransport = newTransport
-        self._resolveName = resolveName
-        self._dialling: defer.Deferred[Any] | None = None  # the name is being resolved
-        self._waiters: list[defer.Deferred[Link]] = []  # for the session that is being dialled
-        self._keepsReady = False
-        self._pause = PAUSE_FIRST
-        self._redial: Any = None  # DelayedCall
+        self._clock = around.clock
+        dialling = Dialling(settings, around, newTransport, resolveName)
+        count, life = settings.conn, settings.autoexpire
+        self._slots = [
+            Slot(self, dialling, life * (number + 1) / count if life else None) for number in range(count)
+        ]
+        self._next = 0  # the slot whose turn it is
+        self._waiting: dict[defer.Deferred[IStreamTransport], Any] = {}  # and the protocol of each
+        self._lastFailure: Failure | None = None
+        self._drain: Drain | None = None
+
+    @property
+    def links(self) -> list[Link]:
+        """The sessions of now, the oldest first, with those that are only kept for their streams."""
+        links = [link for slot in self._slots for link in slot.links]
+        return sorted(links, key=lambda link: link.dialledAt)
 
     def start(self) -> None:
-        """Dial, and keep a session ready from now on."""
-        self._keepsReady = True
-        self._dial()
+        """Dial, and keep the sessions ready from now on."""
+        self.keepsReady = True
+        self._dialAll()
 
     def openStream(self, protocol: Any) -> defer.Deferred[IStreamTransport]:
         """Open a stream for ``protocol`` (IProtocol), dialling the server if there is no session.
 
-        Does not wait for the server: what is written goes out with the first datagram.  Fails
-        where the server's name cannot be resolved or no socket can be had."""
-        return self._link().addCallback(lambda link: link.mux.openStream(protocol))
+        On a session that was just dialled it does not wait for the server: what is written goes out
+        with the first datagram.  Where the server is known to be away, it waits for an answer, for
+        ANSWER_TIMEOUT at most; cancel the Deferred to wait no longer.  Fails where the server's name
+        cannot be resolved, no socket can be had, or we are closing."""
+        if self._drain is not None:
+            return defer.fail(ConnectionLost("the client is closing"))
+        link = None if self._waiting else self._nextLink()
+        if link is not None:
+            return defer.execute(link.mux.openStream, protocol)
+        opened: defer.Deferred[IStreamTransport] = defer.Deferred(self._forget)
+        opened.addTimeout(ANSWER_TIMEOUT, self._clock, self._unanswered)
+        self._waiting[opened] = protocol
+        self._dialAll()
+        return opened
+
+    def drain(self, seconds: float, relays: Any = None) -> defer.Deferred[Outcome]:
+        """Open no more streams, and end when those that there are have ended and all that was
+        written has been acknowledged; after ``seconds`` cut the rest, and tell the server.  A second call
+        cuts at once.
+
+        ``relays`` is the factory of the connections on the streams: they are waited for, and cut, as
+        well.  The Deferred fires when all sockets are closed; the outcome has been logged then."""
+        if self._drain is not None:
+            self._drain.cutNow()
+            return self._drain.whenOver()
+        self._drain = Drain(self._clock, self._muxes, self._endAll, relays)
+        self._stop(Failure(ConnectionLost("the client is closing")))
+        for link in self.links:
+            if not link.answered and not link.mux.streamCount:
+                link.close()
+        self._drain.begin(seconds)
+        return self._drain.whenOver()
+
+    def cutNow(self) -> None:
+        """Let a drain wait no longer."""
+        if self._drain is not None:
+            self._drain.cutNow()
 
     def close(self) -> None:
-        """End all sessions at once, and with them their streams."""
-        self._keepsReady = False
-        self._cancelRedial()
-        if self._dialling is not None:
-            self._dialling.cancel()
-        for link in list(self.links):
-            link.conversation.session.abortConnection()
+        """End all sessions at once, and with them their streams; the server is told if one flush can
+        do it."""
+        self._stop(Failure(defer.CancelledError()))
+        self._endAll()
 
-    def _link(self) -> defer.Deferred[Link]:
-        if self._ready():
-            return defer.succeed(self.links[-1])
-        waiter: defer.Deferred[Link] = defer.Deferred()
-        self._waiters.append(waiter)
-        self._dial()
-        return waiter
+    def _stop(self, reason: Failure) -> None:
+        self.keepsReady = False
+        self._failWaiting(reason)
+        for slot in self._slots:
+            slot.stop()
 
-    def _ready(self) -> bool:
-        """Whether the newest session takes streams: not one that was retired for a newer, now gone."""
-        return bool(self.links) and self.links[-1].mux.connected
+    def _dialAll(self) -> None:
+        for slot in self._slots:
+            slot.dial()
 
-    def _dial(self) -> None:
-        if self._dialling is not None:
-            return
-        self._cancelRedial()
-        self._dialling = defer.maybeDeferred(self._resolveName, self._settings.remoteaddr.host)
-        self._dialling.addCallback(self._open).addCallbacks(self._opened, self._failed)
+    def _endAll(self) -> None:
+        for link in self.links:
+            link.close()
 
-    def _open(self, host: str) -> Link:
-        peer = (host, self._settings.remoteaddr.port)
-        port = Port(self._newTransport(peer), self._settings, self._around)
-        port.open()
-        return Link(port, peer, self._settings, self._around, self)
+    def _muxes(self) -> list[SmuxSession]:
+        return [link.mux for link in self.links]
 
-    def _opened(self, link: Link) -> None:
-        self._dialling = None
-        self.links.append(link)
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.callback(link)
+    # ------------------------------------------------------------ dealing
 
-    def _failed(self, reason: Failure) -> None:
-        self._dialling = None
-        waiters, self._waiters = self._waiters, []
-        peer = self._settings.remoteaddr
-        if not reason.check(defer.CancelledError):
-            _log.error("No session to {peer}: {why}", peer=peer, why=reason.getErrorMessage())
-        for waiter in waiters:
-            waiter.errback(reason)
-        self._dialLater()
+    def _nextLink(self) -> Link | None:
+        """The link for the next stream: of the slots in turn, one that answers, or else one that may."""
+        return self._inTurn(lambda slot: slot.healthy) or self._inTurn(lambda slot: slot.hopeful)
 
-    def _dialLater(self) -> None:
-        if self._keepsReady and self._redial is None and self._dialling is None:
-            self._redial = self._around.clock.callLater(self._pause, self._dialAgain)
-            self._pause = min(self._pause * 2, PAUSE_MAX)
+    def _inTurn(self, linkOf: Callable[[Slot], Link | None]) -> Link | None:
+        count = len(self._slots)
+        for number in range(self._next, self._next + count):
+            link = linkOf(self._slots[number % count])
+            if link is not None:
+                self._next = (number + 1) % count
+                return link
+        return None
 
-    def _dialAgain(self) -> None:
-        self._redial = None
-        self._dial()
+    def _forget(self, opened: defer.Deferred[IStreamTransport]) -> None:
+        self._waiting.pop(opened, None)
 
-    def _cancelRedial(self) -> None:
-        if self._redial is not None:
-            self._redial.cancel()
-            self._redial = None
+    def _unanswered(self, result: Any, seconds: float) -> Any:
+        why = f": {self._lastFailure.getErrorMessage()}" if self._lastFailure is not None else ""
+        raise TimeoutError(string=f"{self._settings.remoteaddr} has not answered for {seconds:.0f} s{why}")
 
-    # ------------------------------------------------------------ for the links
+    def _failWaiting(self, reason: Failure) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for opened in waiting:
+            opened.errback(reason)
 
-    def linkAnswered(self, link: Link) -> None:
-        """The server has been heard on ``link``: sessions from before it are only kept for the
-        streams they have."""
-        self._pause = PAUSE_FIRST
-        for older in self.links[: self.links.index(link)]:
-            older.retire()
+    # ------------------------------------------------------------ for the slots
 
-    def linkSilent(self, link: Link) -> None:
-        """Nothing comes on ``link`` any more, or only what does not fit."""
-        if self._keepsReady and link is self.links[-1]:
-            self._dial()
+    def slotChanged(self) -> None:
+        """A link may have become usable."""
+        while self._waiting:
+            link = self._nextLink()
+            if link is None:
+                return
+            opened = next(iter(self._waiting))
+            opened.callback(link.mux.openStream(self._waiting.pop(opened)))
+
+    def dialFailed(self, reason: Failure) -> None:
+        """There is no address, or no socket.  Nobody waits for that to change, unless another session
+        may be answered."""
+        self._lastFailure = reason
+        if not any(slot.trying for slot in self._slots):
+            self._failWaiting(reason)
 
     def linkEnded(self, link: Link) -> None:
-        """``link`` is over, and its socket closed."""
-        if link in self.links:
-            self.links.remove(link)
-        if not self._ready() or self.links[-1].silent:
-            self._dialLater()
+        """``link`` is over."""
+        self._lastFailure = link.failure or self._lastFailure
+        if self._drain is not None:
+            self._drain.sessionEnded(link.mux)
+        elif self._waiting and not any(slot.trying for slot in self._slots):
+            self._dialAll()
 
 
-PAUSE_FIRST = 1.0  # s before a session is dialled again
-PAUSE_MAX = 30.0  # s; when a server comes back after hours, its clients are there within half a minute
-
-_log = Logger()
+ANSWER_TIMEOUT = 30.0  # s; kcptun's streams wait for as long, and a server starts again in less

@@ -9,8 +9,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kcpstack.batch import Batch
+from kcpstack.closing import endNow
 from kcpstack.layers.kcp import KCPSession
-from kcpstack.options import ClientSettings
+from kcpstack.options import Address, ClientSettings
 from kcpstack.stack import Conversation, Port, Surroundings, buildMux
 
 __all__ = ["CONNECT_TIMEOUT", "Link"]
@@ -20,10 +21,13 @@ class Link:
     """One session to the server, from its socket up to its ``mux``.
 
     The server has CONNECT_TIMEOUT seconds to answer for the first time.  Then, or when smux finds it
-    silent, the session ends, its streams with it, and the socket closes.
+    silent, the session ends, its streams with it, and the socket closes; ``failure`` is why, once it
+    is known.
 
-    ``client`` is told of what happens: ``linkAnswered``, ``linkSilent`` and ``linkEnded``, each with
-    this link."""
+    ``owner`` is told of what happens, each time with this link: ``linkAnswered``, ``linkSilent``,
+    ``linkHeard`` (after a silence), ``linkLeft`` (the server takes no more streams on it) and
+    ``linkEnded``.  ``peer`` is the address that the socket sends to; ``life`` is in seconds, None for
+    no end."""
 
     def __init__(
         self,
@@ -31,33 +35,69 @@ class Link:
         peer: tuple[str, int],
         settings: ClientSettings,
         around: Surroundings,
-        client: Any,
+        owner: Any,
+        life: float | None = None,
     ) -> None:
+        self.dialledAt = around.clock.seconds()
+        self.expiresAt = None if life is None else self.dialledAt + life
+        self.port = peer[1]
+        self.failure: Failure | None = None
         self._port = port
-        self._peer = settings.remoteaddr
-        self._client = client
+        self._peer = Address(settings.remoteaddr.host, peer[1])
+        self._owner = owner
         self._around = around
+        self._scavengeTTL = settings.scavengettl
+        self._scavenging: Any = None  # DelayedCall
         self._refused = False
-        self._dialledAt = around.clock.seconds()
         self.conversation = Conversation(port, around.newConversation(), None, False, self._over, peer)
         self.conversation.session.watch(self._silent)
         port.received = self._firstReceived
         port.refused = self._nobodyListens
         self._timeout = around.clock.callLater(CONNECT_TIMEOUT, self._timedOut)
         self.mux = buildMux(self.conversation.session, settings, around)
+        self.mux.keepLedger(self.conversation.arq)
+        self.mux.watch(self._serverLeaves)
         _log.info("Session {conv:08x} to {peer}", conv=self.conversation.conv, peer=self._peer)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server has been heard on it."""
+        return self.conversation.session.established
 
     @property
     def silent(self) -> bool:
         """Whether the server leaves us waiting."""
         return self.conversation.session.silent
 
+    @property
+    def expired(self) -> bool:
+        """Whether its life is over."""
+        return self.expiresAt is not None and self._around.clock.seconds() >= self.expiresAt
+
     def retire(self) -> None:
-        """The server answers on a newer session.  Keep this one for the streams that it has; where it is
-        still silent after GIVE_UP seconds, the server has forgotten it, and they should know."""
+        """The server answers on a newer session.  Keep this one for the streams that it has.  Where it is
+        still silent after GIVE_UP seconds, the server has forgotten it, and they should know.  Where it
+        has expired, they are cut when --scavengettl has passed as well."""
         self.mux.retire()
         if self.silent and not self._timeout.active():
             self._timeout = self._around.clock.callLater(GIVE_UP, self._giveUp)
+        if self.expiresAt is not None and self._scavengeTTL >= 0 and self._scavenging is None:
+            left = max(0.0, self.expiresAt - self._around.clock.seconds())
+            self._scavenging = self._around.clock.callLater(left + self._scavengeTTL, self._scavenge)
+
+    def close(self) -> None:
+        """End the session at once, with its streams; the server is told if one flush can do it."""
+        endNow(self.mux, self.conversation.session, self._port.schedule)
+
+    def _scavenge(self) -> None:
+        _log.warn(
+            "Session {conv:08x} expired and was replaced; {streams} of its streams had not ended {ttl} s after "
+            "that (--scavengettl) and were cut",
+            conv=self.conversation.conv,
+            streams=self.mux.streamCount,
+            ttl=self._scavengeTTL,
+        )
+        self.mux.cut()
 
     def _giveUp(self) -> None:
         if self.silent:
@@ -75,9 +115,9 @@ class Link:
             _log.info(
                 "Session {conv:08x}: the server answered after {ms:.0f} ms",
                 conv=self.conversation.conv,
-                ms=(self._around.clock.seconds() - self._dialledAt) * 1000,
+                ms=(self._around.clock.seconds() - self.dialledAt) * 1000,
             )
-            self._client.linkAnswered(self)
+            self._owner.linkAnswered(self)
 
     def _silent(self, session: KCPSession) -> None:
         if session.established:  # else it is _timedOut that knows what to say
@@ -87,7 +127,23 @@ class Link:
                 peer=self._peer,
                 hint="" if session.spoken else NEVER_SPOKEN,
             )
-            self._client.linkSilent(self)
+            self._port.received = self._receivedInSilence
+            self._owner.linkSilent(self)
+
+    def _receivedInSilence(self, batch: Batch) -> None:
+        self.conversation.datagramsReceived(batch)
+        if not self.silent:
+            self._port.received = self.conversation.datagramsReceived
+            if self.mux.connected:
+                self._owner.linkHeard(self)
+
+    def _serverLeaves(self) -> None:
+        _log.info(
+            "Session {conv:08x}: {peer} is closing, and takes no more streams on it",
+            conv=self.conversation.conv,
+            peer=self._peer,
+        )
+        self._owner.linkLeft(self)
 
     def _nobodyListens(self) -> None:
         """ICMP says so.  It may be forged, or the server about to start: go on trying."""
@@ -107,14 +163,16 @@ class Link:
                 "--key and --crypt, and does a firewall let its UDP through?"
             )
         _log.error("Session {conv:08x} failed: {why}", conv=self.conversation.conv, why=error)
-        self.conversation.connectionLost(Failure(error))
+        self.failure = Failure(error)
+        self.conversation.connectionLost(self.failure)
 
     def _over(self, conversation: Conversation) -> None:
-        if self._timeout.active():
-            self._timeout.cancel()
+        for timer in (self._timeout, self._scavenging):
+            if timer is not None and timer.active():
+                timer.cancel()
         self._port.transport.stopListening()
         _log.info("Session {conv:08x} to {peer} is over", conv=conversation.conv, peer=self._peer)
-        self._client.linkEnded(self)
+        self._owner.linkEnded(self)
 
 
 NEVER_SPOKEN = (

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kcpstack.addresses import shown
+from kcpstack.closing import Drain, Outcome, endNow
 from kcpstack.interfaces import IDatagramTransport
+from kcpstack.kernels.segment import Glimpse
 from kcpstack.layers.fanout import Fanout
 from kcpstack.layers.kcp import KCPSession
-from kcpstack.layers.smux import KEEPALIVE_TIMEOUT
+from kcpstack.layers.smux import KEEPALIVE_TIMEOUT, SmuxSession
 from kcpstack.lograte import BoundedLog
 from kcpstack.options import ServerSettings
 from kcpstack.stack import Conversation, Port, Surroundings, buildMux, peek
@@ -36,7 +39,10 @@ class Server:
         self._around = around
         self._streamFactory = streamFactory
         self._lines = BoundedLog(_log, around.clock)
-        self._fanout = Fanout(self._accept, peek, around.counters, self._lines)
+        self._muxes: dict[Conversation, SmuxSession] = {}
+        self._drain: Drain | None = None
+        self._known: set[int] = set()  # convs there were when the drain began
+        self._fanout = Fanout(self._accept, self._peek, around.counters, self._lines)
         self.port = Port(transport, settings, around)
         self.port.received = self._fanout.datagramsReceived
 
@@ -48,16 +54,47 @@ class Server:
         """Those of now, the oldest first."""
         return self._fanout.members()
 
+    def drain(self, seconds: float, relays: Any = None) -> Deferred[Outcome]:
+        """Take no more sessions and streams, and end when the streams that there are have ended and all
+        that was written has been acknowledged; after ``seconds`` cut the rest, and tell the clients.  A
+        second call cuts at once.
+
+        ``relays`` is the factory of the connections on the streams: they are waited for, and cut, as
+        well.  The Deferred fires when the socket is closed; the outcome has been logged then."""
+        if self._drain is not None:
+            self._drain.cutNow()
+            return self._drain.whenOver()
+        self._known = {conversation.conv for conversation in self.conversations()}
+        self._drain = Drain(self._around.clock, lambda: list(self._muxes.values()), self._endAll, relays)
+        self._drain.begin(seconds)
+        return self._drain.whenOver()
+
+    def cutNow(self) -> None:
+        """Let a drain wait no longer."""
+        if self._drain is not None:
+            self._drain.cutNow()
+
     def close(self) -> Any:
-        """End all sessions at once.  Returns a Deferred that fires when the socket is closed."""
-        for conversation in self.conversations():
-            conversation.session.abortConnection()
+        """End all sessions at once; each client is told if one flush can do it.  Returns a Deferred
+        that fires when the socket is closed."""
+        return self._endAll()
+
+    def _endAll(self) -> Any:
+        for conversation, mux in list(self._muxes.items()):
+            endNow(mux, conversation.session, self.port.schedule)
         return self.port.transport.stopListening()
+
+    def _peek(self, buffer: Any, start: int, end: int) -> Glimpse | None:
+        """As ``peek``, but blind to new conversations while we drain."""
+        seen = peek(buffer, start, end)
+        return seen if seen is None or self._drain is None or seen.conv in self._known else None
 
     def _accept(self, address: Any, conv: int) -> Conversation:
         conversation = Conversation(self.port, conv, address, True, self._ended)
         conversation.session.watch(self._silent, PATIENCE)
-        buildMux(conversation.session, self._settings, self._around, self._streamFactory)
+        mux = buildMux(conversation.session, self._settings, self._around, self._streamFactory)
+        mux.keepLedger(conversation.arq)
+        self._muxes[conversation] = mux
         self._lines.info("Session {conv:08x} from {peer}", conv=conv, peer=shown(address))
         return conversation
 
@@ -69,6 +106,9 @@ class Server:
     def _ended(self, conversation: Conversation) -> None:
         self._fanout.forget(conversation)
         self._lines.info("Session {conv:08x} is over", conv=conversation.conv)
+        mux = self._muxes.pop(conversation)
+        if self._drain is not None:
+            self._drain.sessionEnded(mux)
 
 
 PATIENCE = KEEPALIVE_TIMEOUT * 1000  # ms

@@ -19,7 +19,7 @@ from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from kcpstack.layers.relay import FAILURE_LINES, REACH_TIMEOUT, ClientRelayFactory, ServerRelayFactory
+from kcpstack.layers.relay import FAILURE_LINES, REACH_TIMEOUT, STREAM_TIMEOUT, ClientRelayFactory, ServerRelayFactory
 from kcpstack.testing.streams import HalfCloseableRecorder
 
 PATTERN = bytes(range(251)) * 4000  # a megabyte
@@ -270,7 +270,7 @@ def test_a_stream_that_opens_too_late_is_aborted() -> None:
 
     tunnel.openStream = openStream
     application = tunnel.connect()
-    tunnel.advance(REACH_TIMEOUT + 1)
+    tunnel.advance(STREAM_TIMEOUT + 1)
     assert application.lost.check(ConnectionLost)
     with capturedLogs() as logs:
         tunnel.mux.client.openStream(late[0])

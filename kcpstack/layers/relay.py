@@ -14,8 +14,11 @@ lost in any other way, e.g. a TCP reset     ``abortConnection``
 
 On the client the near end is a TCP connection that was accepted and the far end a stream; on the
 server the near end is a stream that a client opened and the far end a connection to the target.
-The near end is paused until the far end is there, and aborted if that fails or takes longer than
-REACH_TIMEOUT.
+The near end is paused until the far end is there, and aborted if that fails or takes too long.
+
+A factory knows its relays until both ends are over: a TCP connection may still be sending to a slow
+application when its stream has long ended.  So whoever closes waits for ``whenEmpty``, and what
+is cut with ``abort`` is reset, since an end that looks clean would pass for all the data.
 """
 
 from __future__ import annotations
@@ -33,30 +36,66 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kcpstack.addresses import shown
+from kcpstack.interfaces import IStreamTransport
 
 __all__ = ["ClientRelayFactory", "ServerRelayFactory"]
 
 READ_SIZE = 262144  # bytes TCP reads in a turn, and queues before it pauses us; Twisted's 65536 is slower
-REACH_TIMEOUT = 10.0  # seconds to reach the far end, names and all; a target is near its server
+REACH_TIMEOUT = 10.0  # seconds to reach a target, names and all; it is near its server
+STREAM_TIMEOUT = 35.0  # seconds to get a stream; more than a client waits for its server
 FAILURE_LINES = 10.0  # seconds between two lines about far ends that could not be reached
 
 
 class _RelayFactory(Factory):
     """Makes the near ends.  ``reach(protocol)`` connects a protocol to a far end; it may return a
-    Deferred, which is cancelled when it is too late."""
+    Deferred, which is cancelled after ``patience`` seconds."""
 
     noisy = False
     _log = Logger()
 
-    def __init__(self, reach: Callable[[Any], Any], clock: Any, quiet: bool) -> None:
+    def __init__(self, reach: Callable[[Any], Any], patience: float, clock: Any, quiet: bool) -> None:
         self.reach = reach
+        self.patience = patience
         self.clock = clock
         self.quiet = quiet
         self._nextFailureLine = float("-inf")
         self._failuresUnsaid = 0
+        self._relays: dict[_Relay, None] = {}
+        self._emptyWaiters: list[Deferred[None]] = []
 
     def buildProtocol(self, addr: Any) -> _End:
         return _Relay(self).near
+
+    @property
+    def streamless(self) -> int:
+        """How many connections are left whose stream is over: they are still being written to."""
+        return sum(relay.streamless for relay in self._relays)
+
+    def whenEmpty(self) -> Deferred[None]:
+        """Fires when there is no relay any more; at once where there is none."""
+        waiter: Deferred[None] = Deferred()
+        self._emptyWaiters.append(waiter)
+        self._tellIfEmpty()
+        return waiter
+
+    def abort(self) -> None:
+        """Abort both ends of every relay."""
+        for relay in list(self._relays):
+            relay.abort()
+
+    def relayBegun(self, relay: _Relay) -> None:
+        self._relays[relay] = None
+
+    def relayOver(self, relay: _Relay) -> None:
+        """Neither end is connected, or ever will be."""
+        self._relays.pop(relay, None)
+        self._tellIfEmpty()
+
+    def _tellIfEmpty(self) -> None:
+        if not self._relays:
+            waiters, self._emptyWaiters = self._emptyWaiters, []
+            for waiter in waiters:
+                waiter.callback(None)
 
     def relayOpened(self, relay: _Relay) -> None:
         if not self.quiet:
@@ -70,7 +109,7 @@ class _RelayFactory(Factory):
                 up=relay.near.received,
                 down=relay.far.received,
                 seconds=self.clock.seconds() - relay.began,
-                why=relay.whyOver,
+                why=relay.whyOver or "both sides ended",
             )
 
     def farEndFailed(self, relay: _Relay, reason: Failure) -> None:
@@ -96,7 +135,7 @@ class ClientRelayFactory(_RelayFactory):
 
     def __init__(self, openStream: Callable[[Any], Any], clock: Any, quiet: bool = False) -> None:
         """``clock`` is an IReactorTime.  With ``quiet`` no line is logged for each stream."""
-        super().__init__(openStream, clock, quiet)
+        super().__init__(openStream, STREAM_TIMEOUT, clock, quiet)
 
 
 class ServerRelayFactory(_RelayFactory):
@@ -112,7 +151,7 @@ class ServerRelayFactory(_RelayFactory):
             connected: Deferred[Any] = target.connect(factory)
             return connected
 
-        super().__init__(connect, clock, quiet)
+        super().__init__(connect, REACH_TIMEOUT, clock, quiet)
 
 
 class _Relay:
@@ -123,7 +162,7 @@ class _Relay:
         self.far = _End(self)
         self.near.other, self.far.other = self.far, self.near
         self.began = factory.clock.seconds()
-        self.whyOver = "both sides ended"
+        self.whyOver = ""
         self._factory = factory
         self._reaching: Deferred[Any] | None = None
 
@@ -133,11 +172,29 @@ class _Relay:
         number = getattr(transport, "streamID", None)
         return name if number is None else f"{name} stream {number}"
 
+    @property
+    def streamless(self) -> bool:
+        """Whether the stream is over, and the connection is not."""
+        return any(end.lost and end.isStream and end.other.connected and not end.other.lost for end in self.ends)
+
+    @property
+    def ends(self) -> tuple[_End, _End]:
+        return self.near, self.far
+
+    def abort(self) -> None:
+        """Cut it."""
+        self.whyOver = "cut"
+        for end in self.ends:
+            if end.connected and not end.lost:
+                end.transport.unregisterProducer()
+                end.transport.abortConnection()
+
     def endConnected(self, end: _End) -> None:
         if end is self.near:
+            self._factory.relayBegun(self)
             end.transport.pauseProducing()
             self._reaching = maybeDeferred(self._factory.reach, self.far)
-            self._reaching.addTimeout(REACH_TIMEOUT, self._factory.clock, _tooLate)
+            self._reaching.addTimeout(self._factory.patience, self._factory.clock, _tooLate)
             self._reaching.addCallbacks(self._reached, self._notReached)
         elif self.near.lost:
             end.transport.abortConnection()
@@ -149,7 +206,9 @@ class _Relay:
 
     def _notReached(self, reason: Failure) -> None:
         self._reaching = None
-        if not self.near.lost:
+        if self.near.lost:
+            self._factory.relayOver(self)
+        else:
             self._factory.farEndFailed(self, reason)
             self.near.transport.abortConnection()
 
@@ -172,17 +231,20 @@ class _Relay:
     def endLost(self, end: _End, reason: Failure) -> None:
         if end.other.lost:
             self._factory.relayClosed(self)
+            self._factory.relayOver(self)
         elif end.other.connected:
             self._passOn(reason, end.other.transport)
         elif self._reaching is not None:
             self._reaching.cancel()
+        else:
+            self._factory.relayOver(self)
 
     def _passOn(self, reason: Failure, transport: Any) -> None:
         transport.unregisterProducer()
         if reason.check(ConnectionDone):
             transport.loseConnection()
         else:
-            self.whyOver = reason.getErrorMessage()
+            self.whyOver = self.whyOver or reason.getErrorMessage()
             transport.abortConnection()
 
 
@@ -201,10 +263,12 @@ class _End(Protocol):
         self.received = 0
         self.readEnded = False
         self.lost = False
+        self.isStream = False
         self._relay = relay
 
     def connectionMade(self) -> None:
         transport = self.transport
+        self.isStream = IStreamTransport.providedBy(transport)
         if ITCPTransport.providedBy(transport) and not isinstance(transport.getHost(), UNIXAddress):
             transport.setTcpNoDelay(True)
             transport.setTcpKeepAlive(True)

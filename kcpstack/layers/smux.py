@@ -2,11 +2,15 @@
 
 A SmuxSession is an IProtocol on an ISessionTransport, and each of its streams (smux_stream.py) is
 the transport of a protocol of its own.  Beside it: smux_frames.py is the codec, smux_flow.py the
-windows, smux_sending.py the order in which frames leave.
+windows, smux_sending.py the order in which frames leave, smux_ledger.py what of them is acknowledged.
 
 Two ends of our kind find each other: a client begins with a NOP for stream ANNOUNCE_ID, and a
 server that has heard it answers with the same.  Go peers ignore both, and get none from our
 server, because none asked.  Then each knows what the other means by FIN: see smux_stream.py.
+
+An end that takes no more streams says so with a NOP for LEAVE_ID, and an announced peer says the
+same: from then on neither opens any, so that the session can end with the last of them, and nobody
+waits for a stream that nobody heard of.
 
 What bounds memory: a version 2 peer may have streamBuffer unread on each stream, and breaking that
 ends the session; when more than sessionBuffer is unread on all streams together, the session's transport
@@ -16,6 +20,7 @@ delivery brings.  Streams are at most MAX_STREAMS, frames that overtake data at 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -26,15 +31,18 @@ from zope.interface import implementer
 
 from kcpstack.addresses import shown
 from kcpstack.layers.smux_frames import FIN, NOP, PSH, SYN, UPD, FrameDecoder, decodeUpdate, encodeHeader
+from kcpstack.layers.smux_ledger import Ledger
 from kcpstack.layers.smux_sending import FrameSender
 from kcpstack.layers.smux_stream import SmuxStream
 
-__all__ = ["SmuxSession", "ANNOUNCE_ID", "KEEPALIVE_TIMEOUT", "MAX_STREAMS"]
+__all__ = ["SmuxSession", "ANNOUNCE_ID", "KEEPALIVE_TIMEOUT", "LEAVE_ID", "LEAVE_PATIENCE", "MAX_STREAMS"]
 
 ANNOUNCE_ID = 0x6B637074  # "tpck" on the wire; even, and kcptun's streams have odd numbers
+LEAVE_ID = 0x6B637078  # "xpck"; even as well
 FIRST_STREAM = 3
 LAST_STREAM = 0xFFFFFFFF
 KEEPALIVE_TIMEOUT = 30.0  # seconds of silence; kcptun's own value
+LEAVE_PATIENCE = 2.0  # seconds for a peer to say that it leaves, too; some round trips and retransmissions
 MAX_STREAMS = 65536  # a session's share of what one process can have open
 URGENT_LIMIT = 16 * MAX_STREAMS  # bytes; one FIN and mark for each stream there can be
 
@@ -85,6 +93,12 @@ class SmuxSession:
         self._nextID = FIRST_STREAM
         self._up = False
         self._losing = False
+        self._leaving = False  # the peer has been told that no more streams are taken
+        self._peerLeaving = False  # and has told us
+        self._leaveHeard: Callable[[], None] | None = None
+        self._leaveTimer: Any = None
+        self.streamsLost = 0  # that the session's end took with it
+        self._bytesLost = 0  # that were queued on them
         self._unread = 0  # bytes that wait for paused protocols, all streams
         self._readingPaused = False
         self._heard = 0.0  # when anything last arrived, in the clock's seconds
@@ -107,6 +121,18 @@ class SmuxSession:
     def streamCount(self) -> int:
         """How many streams there are, with those that still have something to send."""
         return len(self._streams)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes written to streams that the peer is not known to have, those of ended streams included.
+        Without ``keepLedger``, only those not yet handed to the session."""
+        queued = sum(stream.queued for stream in self._streams.values()) + self._bytesLost
+        return queued + (self._sender.ledger.unacknowledged() if self._sender.ledger is not None else 0)
+
+    @property
+    def unread(self) -> int:
+        """Bytes that have arrived and wait for paused protocols."""
+        return self._unread
 
     @property
     def connected(self) -> bool:
@@ -135,9 +161,32 @@ class SmuxSession:
             self._loseIfEmpty()
 
     def retire(self) -> None:
-        """Open no more streams, and end the session when those that there are have ended."""
+        """Take no more streams, tell the peer, and end the session when those that there are have
+        ended.  A stream that the peer opens is refused."""
         self._losing = True
+        self._sayLeave()
         self._loseIfEmpty()
+
+    def cut(self) -> None:
+        """Abort all streams now, and end the session once the peer has been told.  No time limit:
+        that is the caller's."""
+        self._losing = True
+        for stream in list(self._streams.values()):
+            stream.abortConnection()
+        self._sayLeave()
+        self._lose()
+
+    def flush(self) -> None:
+        """Hand to the session now what it takes, rather than at the end of the turn."""
+        self._sender.flush()
+
+    def keepLedger(self, arq: Any) -> None:
+        """Know what is ``unacknowledged``.  ``arq`` is the session's IARQ."""
+        self._sender.ledger = Ledger(arq)
+
+    def watch(self, leaveHeard: Callable[[], None]) -> None:
+        """Call ``leaveHeard()`` when the peer says that it takes no more streams."""
+        self._leaveHeard = leaveHeard
 
     def abortConnection(self) -> None:
         """End the session and all streams now.  Their ``connectionLost`` is called before this
@@ -202,6 +251,9 @@ class SmuxSession:
         if command == NOP and streamID == ANNOUNCE_ID:
             self._announceReceived()
             return
+        if command == NOP and streamID == LEAVE_ID:
+            self._leaveReceived()
+            return
         stream = self._streams.get(streamID)
         if stream is None:
             return  # it has just been closed here, or the NOP is for nobody
@@ -242,6 +294,15 @@ class SmuxSession:
             self.peerAnnounced = True
             if not self.isClient:
                 self._sendUrgent(NOP, ANNOUNCE_ID)
+
+    def _leaveReceived(self) -> None:
+        if self._peerLeaving or not self.peerAnnounced or not self._up:
+            return
+        self._peerLeaving = True
+        news = not self._losing
+        self.retire()
+        if news and self._leaveHeard is not None:
+            self._leaveHeard()
 
     def _sendUrgent(self, command: int, streamID: int) -> None:
         if self._up:
@@ -314,8 +375,27 @@ class SmuxSession:
 
     # the end
 
+    def _sayLeave(self) -> None:
+        if self._up and not self._leaving and self.marksClosed:
+            self._leaving = True
+            self._sendUrgent(NOP, LEAVE_ID)
+
     def _loseIfEmpty(self) -> None:
-        if self._losing and self._up and not self._streams:
+        """Wait, for a while, until an announced peer has said that it opens no more streams either."""
+        if not self._losing or not self._up or self._streams:
+            return
+        if not self._leaving or not self.peerAnnounced or self._peerLeaving:
+            self._lose()
+        elif self._leaveTimer is None:
+            self._leaveTimer = self.clock.callLater(LEAVE_PATIENCE, self._leaveUnanswered)
+
+    def _leaveUnanswered(self) -> None:
+        self._leaveTimer = None
+        self._peerLeaving = True  # or gone
+        self._loseIfEmpty()
+
+    def _lose(self) -> None:
+        if self._up:
             self._sender.loseConnection()
 
     def _fail(self, text: str) -> None:
@@ -327,10 +407,13 @@ class SmuxSession:
         if not self._up:
             return
         self._up = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._leaveTimer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._leaveTimer = None
         streams = list(self._streams.values())
+        self.streamsLost = len(streams)
+        self._bytesLost = sum(stream.queued for stream in streams)
         self._streams.clear()
         for stream in streams:
             stream.sessionLost(reason)

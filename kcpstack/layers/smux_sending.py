@@ -20,6 +20,9 @@ from typing import Any, Callable
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
+from kcpstack.layers.smux_frames import HEADER_SIZE
+from kcpstack.layers.smux_ledger import Frames, Ledger
+
 __all__ = ["FrameSender"]
 
 # Bytes given to the session at once, up to the end of the frame that reaches them: what we overshoot a
@@ -33,7 +36,8 @@ class FrameSender:
     """The sending half of one session, and the calls it makes at the end of a turn.
 
     Streams are told apart by identity and provide ``sendable`` (whether a turn would bring
-    anything), ``takeFrame(parts)`` (append it, return its bytes) and ``encodeUpdate()``.
+    anything), ``takeFrame(parts)`` (append it, return its bytes), ``queued`` (bytes of data that wait
+    for a frame) and ``encodeUpdate()``.  With a ``ledger`` every write is entered there.
     """
 
     def __init__(self, clock: Any) -> None:
@@ -49,6 +53,7 @@ class FrameSender:
         self._updates: dict[Any, None] = {}
         self._ready: OrderedDict[Any, None] = OrderedDict()
         self.urgentBytes = 0
+        self.ledger: Ledger | None = None
 
     # what is to be sent
 
@@ -92,6 +97,12 @@ class FrameSender:
         """Close the session's transport once all that is queued has been written to it."""
         self._losing = True
         self._schedule()
+
+    def flush(self) -> None:
+        """End the turn now: make the calls that are due, and write what the session takes."""
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turnOver()
 
     def stop(self) -> None:
         """Write nothing more.  Calls that are due are made at once."""
@@ -142,27 +153,43 @@ class FrameSender:
         self._pumping = True
         try:
             while not self._paused and self._transport is not None:
-                parts = self._gather()
+                frames: Frames = []
+                parts = self._gather(frames)
                 if not parts:
                     self._loseIfAsked()
                     return
-                self._transport.write(b"".join(parts))
+                self._write(b"".join(parts), frames)
         finally:
             self._pumping = False
 
-    def _gather(self) -> list[Any]:
-        """The next frames, WRITE_SIZE bytes of them if there are so many, in pieces."""
+    def _write(self, data: bytes, frames: Frames) -> None:
+        if self.ledger is None:
+            self._transport.write(data)
+            return
+        self.ledger.begin()
+        self._transport.write(data)
+        self.ledger.wrote(len(data), frames)
+
+    def _gather(self, frames: Frames) -> list[Any]:
+        """The next frames, WRITE_SIZE bytes of them if there are so many, in pieces; those with data are
+        noted in ``frames``."""
         parts: list[Any] = self._urgent
         size = self.urgentBytes
         self._urgent = []
         self.urgentBytes = 0
         for stream in self._updates:
             parts.append(stream.encodeUpdate())
+            size += len(parts[-1])
         self._updates.clear()
         ready = self._ready
         while ready and size < WRITE_SIZE:
             stream, _ = ready.popitem(last=False)
+            queued = stream.queued
+            begin = size + HEADER_SIZE
             size += stream.takeFrame(parts)
+            payload = queued - stream.queued
+            if payload:
+                frames.append((begin + payload, payload))
             if stream.sendable:
                 ready[stream] = None
         return parts

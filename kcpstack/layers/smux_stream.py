@@ -215,6 +215,11 @@ class SmuxStream:
     # for the session: sending
 
     @property
+    def queued(self) -> int:
+        """Bytes written that no frame has taken yet."""
+        return self._output.length
+
+    @property
     def sendable(self) -> bool:
         """Whether ``takeFrame`` would do anything now."""
         return self._sendWindow.credit > 0 if self._output.length else self._endDue()
