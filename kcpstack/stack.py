@@ -14,25 +14,28 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kcpstack.batch import Batch, outboundBatch
 from kcpstack.ciphers import derivePass, findCipher
 from kcpstack.counters import Counters
+from kcpstack.cryptcheck import CryptCheck
 from kcpstack.interfaces import IDatagramReceiver, IDatagramTransport
 from kcpstack.kernels.arq import ARQ, Tuning
 from kcpstack.kernels.congestion import FixedWindow, SlowStart
-from kcpstack.kernels.segment import OVERHEAD, Glimpse, glimpse
+from kcpstack.kernels.segment import OVERHEAD, Glimpse, glimpse, isWhole
 from kcpstack.layers.crypt import CryptLayer
 from kcpstack.layers.fec import FEC_HEADER, FECDecoder, FECEncoder, payloadStart
 from kcpstack.layers.kcp import KCPSession
 from kcpstack.layers.smux import SmuxSession
 from kcpstack.layers.snappy import CompressedTransport
+from kcpstack.lograte import RareLog
 from kcpstack.options import Settings
 from kcpstack.schedule import Schedule
 
@@ -46,6 +49,10 @@ class Surroundings:
     clock: Any  # IReactorTime
     counters: Counters
     randomBytes: Callable[[int], bytes]
+    findings: RareLog = field(init=False)  # what turned out to be set up wrong at a peer
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "findings", RareLog(_log, self.clock))
 
     def newConversation(self) -> int:
         """A conv for a client's session: 32 random bits."""
@@ -64,6 +71,15 @@ class Port:
         self.refused: Callable[[], None] = _ignore
         self.transport = transport
         self.crypt = CryptLayer(cipher, around.counters)
+        self._check = CryptCheck(
+            settings.crypt,
+            settings.key,
+            self.crypt.overhead,
+            Settings.key,
+            looksRight,
+            around.clock,
+            around.findings,
+        )
         self.schedule = Schedule(around.clock)
         self.settings = settings
         self.around = around
@@ -75,7 +91,11 @@ class Port:
         self.transport.startListening(self)
 
     def datagramsReceived(self, batch: Batch) -> None:
-        self.crypt.open(batch)
+        check, arrived = self._check, batch.addresses
+        if check.suspects:
+            check.datagramsArrived(batch)
+        if self.crypt.open(batch) or check.suspects or check.refusesNothing:
+            check.datagramsOpened(arrived or (), batch)
         if len(batch):
             self.received(batch)
 
@@ -203,6 +223,12 @@ def peek(buffer: Any, start: int, end: int) -> Glimpse | None:
     return None if begin is None else glimpse(buffer, begin, end)
 
 
+def looksRight(buffer: Any, start: int, end: int) -> bool:
+    """Whether an opened datagram is what a peer sends, as far as can be seen: of parity, two bytes."""
+    begin = payloadStart(buffer, start, end)
+    return begin is None or isWhole(buffer, begin, end)
+
+
 def tuningOf(settings: Settings) -> Tuning:
     """The ARQ's tuning for kcptun's options.  docs/kcp.rst explains each."""
     return Tuning(
@@ -246,3 +272,5 @@ def _ignore() -> None:
 
 PARITY_MAX = 3  # times the data shards; a peer that asks for more (up to 255 are possible) wants an amplifier
 NO_FEC = (0, 0)  # parameters that turn an encoder off
+
+_log = Logger()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.logger import Logger, formatEvent
 
-from kcpstack.lograte import LINES, PERIOD, BoundedLog
+from kcpstack.lograte import LINES, PERIOD, RARE_LINES, RARE_PERIOD, BoundedLog, RareLog
 
 
 def test_linesAreBoundedAndThoseLeftOutAreCounted():
@@ -18,3 +18,31 @@ def test_linesAreBoundedAndThoseLeftOutAreCounted():
     clock.advance(PERIOD)
     log.info("line {number}", number="last")
     assert lines[LINES:] == ["(7 more lines like these were left out)", "line last"]
+
+
+def test_aRareLineIsSaidOnceInItsPeriod():
+    lines: list[str] = []
+    clock = Clock()
+    rare = RareLog(Logger(observer=lambda event: lines.append(formatEvent(event))), clock)
+    for _ in range(2):
+        for what in ("this", "that"):
+            rare.warn(what, "{what} is wrong", what=what)
+    assert lines == ["this is wrong", "that is wrong"]
+    assert rare.said("this") and not rare.said("those")
+    clock.advance(RARE_PERIOD)
+    assert not rare.said("this")
+    rare.warn("this", "{what} is wrong", what="this")
+    assert len(lines) == 3
+
+
+def test_rareLinesAreBoundedTogetherAndTheLastSaysSo():
+    lines: list[str] = []
+    clock = Clock()
+    rare = RareLog(Logger(observer=lambda event: lines.append(formatEvent(event))), clock)
+    for number in range(RARE_LINES + 7):
+        assert rare.full == (number >= RARE_LINES)
+        rare.warn(number, "{number} is wrong", number=number)
+    assert len(lines) == RARE_LINES
+    assert [line for line in lines if "enough" in line] == ["19 is wrong (enough of such lines for 10 minutes)"]
+    clock.advance(RARE_PERIOD)
+    assert not rare.full

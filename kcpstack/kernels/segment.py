@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from kcpstack.batch import Batch
 
-__all__ = ["ASK", "ACK", "HEADER", "MASK", "Glimpse", "OVERHEAD", "PUSH", "Packer", "TELL", "glimpse", "nearest"]
+__all__ = ["ASK", "ACK", "HEADER", "MASK", "Glimpse", "OVERHEAD", "PUSH", "Packer", "TELL", "glimpse", "isWhole", "nearest"]
 
 HEADER = struct.Struct("<IBBHIIII")  # conv, cmd, frg, wnd, ts, sn, una, len
 OVERHEAD = HEADER.size
@@ -53,6 +53,18 @@ def glimpse(buffer: Any, start: int, end: int) -> Glimpse | None:
     if not PUSH <= cmd <= TELL or length > end - start - OVERHEAD:
         return None
     return Glimpse(conv, cmd, sn, una)
+
+
+def isWhole(buffer: Any, start: int, end: int) -> bool:
+    """Whether ``buffer[start:end]`` is segments and nothing else, one at least: random bytes never are."""
+    while end - start >= OVERHEAD:
+        _conv, cmd, _frg, _wnd, _ts, _sn, _una, length = HEADER.unpack_from(buffer, start)
+        if not PUSH <= cmd <= TELL:
+            return False
+        start += OVERHEAD + length
+        if start == end:
+            return True
+    return False
 
 
 class Packer:

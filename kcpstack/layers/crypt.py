@@ -40,10 +40,10 @@ class CryptLayer:
         """
         self._cipher.sealBatch(batch)
 
-    def open(self, batch: Batch) -> None:
+    def open(self, batch: Batch) -> int:
         """Open every datagram of an inbound batch, which loses those that are not ours (from its
-        ``addresses`` as well) and may change its ``buffer``.  Never raises: where a cipher does,
-        against its contract, all of the batch counts as refused.
+        ``addresses`` as well) and may change its ``buffer``.  Returns how many it lost.  Never raises:
+        where a cipher does, against its contract, all of the batch counts as refused.
         """
         arrived = len(batch)
         try:
@@ -55,3 +55,4 @@ class CryptLayer:
             batch.ends = []
             batch.addresses = None if batch.addresses is None else []
         self._counters.InCsumErrors += refused
+        return refused
