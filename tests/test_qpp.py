@@ -190,8 +190,9 @@ def test_a_stream_comes_back_wherever_it_is_cut(count, writes, reads):
     assert inPieces(pads.decryptor(), sealed, reads) == plain
 
 
-def test_blocks_are_sealed_as_byte_by_byte_and_so_is_what_lies_across_them():
-    pads = padsOf(DEFAULT_KEY, 61)
+@pytest.mark.parametrize("count", [61, 256, 257])
+def test_blocks_are_sealed_as_byte_by_byte_and_so_is_what_lies_across_them(count):
+    pads = padsOf(DEFAULT_KEY, count)
     plain = noise(2 * BLOCK_BYTES + 11)
     assert pads.encryptor().crypt(plain) == sealedPlainly(DEFAULT_KEY, pads, plain)
 
