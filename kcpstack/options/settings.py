@@ -85,7 +85,7 @@ class Settings:
                 "give both ends a --key of your own, or set KCPTUN_KEY"
             )
         if self.QPP and self.QPPCount % 2 == 0:
-            found.append(f"--QPPCount {self.QPPCount}: a prime number, such as 61, uses all pads evenly")
+            found.append(f"--QPPCount {self.QPPCount}: an even number ties each pad to the bytes it masks; best is a prime, as 61")
         return found
 
 

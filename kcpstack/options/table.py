@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from kcpstack.ciphers import cipherNames
+from kcpstack.kernels.qpp import PADS_MAX
 from kcpstack.options.addresses import DialAddress, ListenAddress, TargetAddress
 from kcpstack.options.values import Choice, Kind, Refused, Text, WholeNumber, YesOrNo
 
@@ -113,7 +114,6 @@ STREAMBUF_MIN = 4096  # below it a stream would be all window updates
 SECONDS_MAX = 31_536_000  # a year
 CLOSEWAIT_MAX = 86_400  # a day; whoever stops a process wants an end
 CONN_MAX = 65535  # kcptun counts them in 16 bits
-PADS_MAX = 65536  # 16 bits choose a pad
 KEEPALIVE_MAX = 29  # smux ends a session that is silent for 30 seconds
 
 CONFIGURATION = "Configuration"
