@@ -163,11 +163,20 @@ class IARQ(Interface):
     keeps this order: after any call of ``datagramsReceived``, ``write`` or ``read``, and when
     ``nextTimeout`` comes due, call ``flush`` until it returns False; then ask ``nextTimeout``.
 
-    Work per call is bounded by what crosses in that call, never by the window."""
+    Work per call is bounded by what crosses in that call, never by the window; but for ``inFlight``."""
 
     srtt = Attribute("The smoothed round trip in ms, or None before the first sample.")
     rto = Attribute("The retransmission timeout in ms, before any backoff.")
     heardAt = Attribute("When the peer last sent what fits what it acknowledged before, or None: a ``now``.")
+    answeredAt = Attribute(
+        "When the peer last showed that it hears us: by an ack, or by telling its window.  A ``now``, or None."
+    )
+    strained = Attribute(
+        "True once a segment had to be sent three times, or the peer has sent three times what it need not have: "
+        "a reason to ask why.  Whoever does sets it to False."
+    )
+    repeats = Attribute("Pushes that came again since the last one that was new: an int.")
+    longestArrived = Attribute("Data bytes of the longest segment of ours that was acknowledged by itself: an int.")
     unsent = Attribute("Bytes written and not yet sent for the first time: an int.")
     window = Attribute("Bytes that may be in flight now, as far as the windows let them: an int.")
     unacknowledged = Attribute("Segments sent and not yet acknowledged: an int.")
@@ -185,14 +194,27 @@ class IARQ(Interface):
         """Take bytes received in order and not yet read, as a list of bytes: whole segments, until
         they are ``most`` bytes or more; empty where there are none."""
 
-    def flush(now, batch):
-        """Append to ``batch`` (outbound) datagrams that should leave now, a bounded number.
-        Returns True where there is more to append."""
+    def flush(now, batch, most=64):
+        """Append to ``batch`` (outbound) datagrams that should leave now: about ``most`` (from 1), and in any
+        case a bounded number.  Returns True where there is more to append."""
 
     def silentSince():
         """Since when the peer, although it has not yet all that we sent, has sent nothing that fits
         what it acknowledged before (a restarted peer does not remember), as a ``now``; None where it
         has all."""
+
+    def oldest():
+        """The segment in flight with the lowest sn, or None: an object with ``data`` (bytes-like), ``sn``,
+        ``sent`` and ``firstSent`` (each a ``now``) and ``acknowledged`` (bool, which turns True when it is)."""
+
+    def inFlight(length, most):
+        """The first ``most`` segments in flight with ``length`` bytes of data or more, as a list of such
+        objects.  Looks at the whole window: not for every datagram."""
+
+    def probe():
+        """With the next flush, send the oldest segment again and ask for the peer's window, each in a
+        datagram of its own: what comes back tells whether the path carries short datagrams, and that
+        segment's length."""
 
     def isNews(seen):
         """Whether a :class:`kcpstack.kernels.segment.Glimpse` of a datagram shows that its sender

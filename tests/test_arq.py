@@ -347,8 +347,8 @@ class TestBadInput:
             del datagram[data.draw(st.integers(0, len(datagram))) :]
             receive(arq, bytes(datagram))
             flushed(arq, 1)
-        assert len(arq._early) + arq.unread <= 2 * 16
-        assert not arq._acks or arq._ackAt is not None
+        assert len(arq._arrived.early) + arq.unread <= 2 * 16
+        assert not arq._arrived.owesAcks(0, withData=True) or arq._arrived.ackAt is not None
 
     @given(st.integers(0, 0xFFFFFFFF), st.integers(0, 0xFFFFFFFF))
     def test_acksOfWhatWasNeverSentAcknowledgeNothing(self, sn, ts):
@@ -525,9 +525,9 @@ class AnyNetwork(RuleBasedStateMachine):
     @invariant()
     def windowsRespected(self):
         for arq in self.pair.ends:
-            assert arq.unread <= 12 and len(arq._early) <= 12
+            assert arq.unread <= 12 and len(arq._arrived.early) <= 12
             assert arq._nxt - arq._una <= 20
-            assert sum(len(flight) for flight in arq._flights) <= 20 * 70
+            assert len(arq._flights) <= 20 * 70
 
     def teardown(self):
         self.pair.settle()
@@ -569,8 +569,8 @@ def test_aMegabyteEachWayOverABadNetwork(seed):
 def test_numbersWrapWithoutASeam():
     pair = Pair(makeARQ(), makeARQ())
     for arq in pair.ends:
-        arq._number = (1 << 32) - 3
-        arq._una = arq._nxt = arq._remoteUna = arq._rcvNxt = (1 << 32) - 2
+        arq._flights.number = (1 << 32) - 3
+        arq._una = arq._nxt = arq._remoteUna = arq._arrived.nxt = (1 << 32) - 2
     pair.write(0, b"x" * MSS * 20)
     pair.write(1, b"y" * MSS * 20)
     pair.settle()

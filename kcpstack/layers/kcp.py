@@ -9,6 +9,9 @@ for, and turns windows into Twisted's producers and consumers:
   (HIGH_WATER at most): enough to keep the path full, and little for urgent things to wait behind;
 - ``pauseProducing`` leaves arrived bytes in the ARQ, whose window then closes the peer's hand.
 
+Where a rate is set, the pacer (kcpstack/kernels/pacing.py) says how many datagrams a flush may make, and
+when to come again; a segment's timer runs from when it left, so waiting for the pacer is never taken for loss.
+
 It knows neither the protocol above nor what is below: ``send`` takes outbound batches.
 """
 
@@ -23,6 +26,8 @@ from zope.interface import implementer
 
 from kcpstack.batch import Batch
 from kcpstack.interfaces import IARQ, ISessionTransport
+from kcpstack.kernels.pacing import Pacer
+from kcpstack.kernels.pathcheck import PathCheck, PathFault
 from kcpstack.schedule import Schedule
 
 __all__ = ["KCPSession"]
@@ -35,7 +40,8 @@ class KCPSession:
     """One session, from its first datagram to ``connectionLost`` of the protocol above.
 
     ``batch`` is the outbound batch to fill, shared by all sessions of a port and empty between
-    calls; ``send(batch)`` sends what was put in it.  ``finished(session)`` is called once, when the
+    calls; ``send(batch)`` sends what was put in it, and leaves it as it went out, with all headers
+    and parity: the pacer counts that.  ``finished(session)`` is called once, when the
     session is over and may be forgotten.  ``local`` and ``remote`` are IAddress."""
 
     disconnecting = False
@@ -65,6 +71,10 @@ class KCPSession:
         self._streaming = True
         self._paused = False
         self._busy = False  # a flush follows at the end of the call we are in
+        self._pacer: Pacer | None = None
+        self._heldUntil: float | None = None  # the pacer lets nothing out before
+        self._pathCheck: PathCheck | None = None
+        self._faultFound: Callable[[KCPSession, PathFault], None] | None = None
         self._lingerUntil: float | None = None
         self._lingerLeft = 0  # bytes unsent and segments unacknowledged, when we last looked
         self._silenceFound: Callable[[KCPSession], None] | None = None
@@ -90,6 +100,26 @@ class KCPSession:
         RTOs, on a long path), once for each silence."""
         self._silenceFound = silenceFound
         self._patience = patience
+
+    def watchPath(self, faultFound: Callable[[KCPSession, PathFault], None]) -> None:
+        """Call ``faultFound(session, fault)`` when it is certain why the path is silent
+        (kcpstack/kernels/pathcheck.py); for each fault once, until it has healed."""
+        self._pathCheck = PathCheck(self.arq)
+        self._faultFound = faultFound
+
+    def setRate(self, rate: float | None) -> None:
+        """Send at most ``rate`` bytes a second from now on, counted as UDP payload with all headers, parity
+        and acks; None or 0: as fast as the windows let us."""
+        now = self._schedule.now()
+        if not rate:
+            self._pacer = None
+        elif self._pacer is None:
+            self._pacer = Pacer(rate, now)
+        else:
+            self._pacer.setRate(rate, now)
+        self._heldUntil = None
+        if self.connected:
+            self._schedule.soon(self)
 
     # ------------------------------------------------------------ from below
 
@@ -129,21 +159,46 @@ class KCPSession:
     def _flush(self, now: float) -> None:
         """Send all that may leave, let the producer refill, and set the timeout."""
         more = True
+        self._heldUntil = None
         while more and self.connected:
-            more = self.arq.flush(now, self.batch)
+            if self._pacer is None:
+                more = self.arq.flush(now, self.batch)
+            else:
+                most = self._pacer.allowance(now)
+                if not most:
+                    self._heldUntil = self._pacer.readyAt(now)
+                    break
+                more = self.arq.flush(now, self.batch, most)
             if self.batch:
-                try:
-                    self._send(self.batch)
-                finally:
-                    self.batch.clear()
-            if not more and self._producerPaused and self.arq.unsent <= self._highWater() // 2:
-                more = self._resumeProducer()
+                self._sendBatch()
+            if self._producerPaused and self.arq.unsent <= self._highWater() // 2:
+                more = self._resumeProducer() or more
         if self.disconnecting:
             self._lingered(now)
         if self.connected:
             self._listen(now)
+        if self.connected and self._pathCheck is not None:
+            self._checkPath(now, self._pathCheck)
         if self.connected:
             self._schedule.at(self, self._nextDue())
+
+    def _sendBatch(self) -> None:
+        batch = self.batch
+        try:
+            self._send(batch)
+            if self._pacer is not None:
+                self._pacer.sent(sum(batch.ends) - sum(batch.starts))
+        finally:
+            batch.clear()
+
+    def _checkPath(self, now: float, check: PathCheck) -> None:
+        """Let the check look where something is wrong, and only there."""
+        if not (self.arq.strained or (check.lookAt is not None and now >= check.lookAt)):
+            return
+        fault = check.look(now, self.batch.headroom)
+        self._schedule.soon(self)  # it may want to probe
+        if fault is not None and self._faultFound is not None:
+            self._faultFound(self, fault)
 
     def _listen(self, now: float) -> None:
         """Find out that the peer is silent, or no more."""
@@ -160,7 +215,9 @@ class KCPSession:
         return None if since is None else since + max(self._patience, SILENCE_RTOS * self.arq.rto)
 
     def _nextDue(self) -> float | None:
-        times = [self.arq.nextTimeout(), self._lingerUntil]
+        times = [self.arq.nextTimeout() if self._heldUntil is None else self._heldUntil, self._lingerUntil]
+        if self._pathCheck is not None:
+            times.append(self._pathCheck.lookAt)
         if self._silenceFound is not None and not self.silent:
             times.append(self._tiredAt())
         return min((time for time in times if time is not None), default=None)
@@ -197,7 +254,7 @@ class KCPSession:
         if not self.connected:
             return
         self.connected = False
-        self.spoken = False  # has the protocol above been given anything?
+        self.spoken = False
         self._schedule.forget(self)
         self._producer = None
         try:
@@ -245,7 +302,8 @@ class KCPSession:
             self._schedule.soon(self)
 
     def _highWater(self) -> int:
-        return min(HIGH_WATER, max(HIGH_WATER_MIN, self.arq.window))
+        most = HIGH_WATER if self._pacer is None else min(HIGH_WATER, int(self._pacer.rate * HIGH_WATER_SECONDS))
+        return max(HIGH_WATER_MIN, min(most, self.arq.window))
 
     def _resumeProducer(self) -> bool:
         """Ask the producer for more.  True where it wrote some at once."""
@@ -269,6 +327,7 @@ class KCPSession:
 
 HIGH_WATER = 128 * 1024  # bytes unsent; two full flushes, so that the window never runs dry in a turn
 HIGH_WATER_MIN = 8 * 1024  # bytes unsent; one frame of a multiplexer
+HIGH_WATER_SECONDS = 0.1  # of a pacer's rate; what is urgent above us waits no longer behind what is here
 DELIVERY = 64 * 1024  # bytes handed up at once: compressed, they may be twenty times as many above
 SILENCE_RTOS = 5
 LINGER = 5000.0  # ms; a peer that acknowledges nothing for so long is not there to be waited for
