@@ -22,10 +22,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kcpstack.addresses import shown
 from kcpstack.batch import Batch, outboundBatch
 from kcpstack.ciphers import derivePass, findCipher
 from kcpstack.counters import Counters
 from kcpstack.cryptcheck import CryptCheck
+from kcpstack.fecchoice import NO_FEC, AnsweringFEC, CallingFEC
 from kcpstack.interfaces import IDatagramReceiver, IDatagramTransport
 from kcpstack.kernels.arq import ARQ, Tuning
 from kcpstack.kernels.congestion import FixedWindow, SlowStart
@@ -111,9 +113,8 @@ class Port:
 class Conversation:
     """One peer of a port: FEC and the KCP session.  A member of the fan-out.
 
-    ``answering``: this end was called (a server's).  It sends FEC only as its peer does: without
-    at first, then with the parameters seen in what arrives, for old Go receivers corrupt streams
-    whose parameters are not their own (docs/fec.rst).
+    ``answering``: this end was called (a server's).  It sends FEC only as its peer does; the calling end
+    stops where its peer does otherwise (kcpstack/fecchoice.py).
     ``finished(conversation)`` is called when the session is over.  ``address`` is where to send, None
     on a connected socket; then ``remote`` names the peer."""
 
@@ -133,9 +134,13 @@ class Conversation:
         self.address = address
         self._port = port
         self._finished = finished
-        self._follows = answering and wantsFEC
+        self._remote = address or remote
         self._decoder = FECDecoder(around.counters)
-        self._encoder = FECEncoder(*(NO_FEC if answering else shards))
+        self._encoder = FECEncoder()
+        self._fec: AnsweringFEC | CallingFEC | None = None
+        if wantsFEC:
+            self._fec = AnsweringFEC() if answering else CallingFEC(shards, around.findings.said(self._mismatch()))
+            self._encoder.reconfigure(*self._fec.choose(self._decoder, 0.0))
         mtu = settings.mtu - port.crypt.overhead - (FEC_HEADER if wantsFEC else 0)
         self._longestSegment = mtu - OVERHEAD
         self.arq = ARQ(conv, mtu, tuningOf(settings), _congestionOf(settings), around.counters)
@@ -146,7 +151,7 @@ class Conversation:
             self._send,
             self._over,
             port.transport.getHost(),
-            _asAddress(address or remote),
+            _asAddress(self._remote),
         )
         _opened(around.counters, answering)
 
@@ -156,8 +161,8 @@ class Conversation:
         counters.InPkts += len(batch)
         counters.InBytes += sum(batch.ends) - sum(batch.starts)
         arrived, recovered = self._decoder.decode(batch)
-        if self._follows:
-            self._follow(self._decoder.parameters or NO_FEC)
+        if self._fec is not None:
+            self._chooseFEC(self._fec)
         self.session.datagramsReceived(arrived, recovered)
 
     def isNews(self, seen: Glimpse) -> bool:
@@ -172,19 +177,41 @@ class Conversation:
         """End the session at once, for ``reason``."""
         self.session.connectionLost(reason)
 
-    def _follow(self, seen: tuple[int, int]) -> None:
-        """Send with the peer's parameters, unless they would make much of little."""
-        data, parity = seen if seen[1] <= PARITY_MAX * seen[0] else NO_FEC
-        if (self._encoder.parameters or NO_FEC) != (data, parity):
-            self._encoder.reconfigure(data, parity)
+    def _chooseFEC(self, fec: AnsweringFEC | CallingFEC) -> None:
+        """Send with other parameters where what arrives says so."""
+        chosen = fec.choose(self._decoder, self._port.schedule.now())
+        if (self._encoder.parameters or NO_FEC) != chosen:
+            self._encoder.reconfigure(*chosen)
             self.session.batch = self._outbound()
+            if isinstance(fec, CallingFEC) and fec.mismatch is not None:
+                self._sayMismatch(fec.mismatch)
+
+    def _mismatch(self) -> tuple[str, Any]:
+        """What a finding about the peer's FEC is remembered by."""
+        return ("FEC", self._remote and self._remote[0])
+
+    def _sayMismatch(self, seen: tuple[int, int]) -> None:
+        settings = self._port.settings
+        self._port.around.findings.warn(
+            self._mismatch(),
+            "{peer} sends {theirs} and we FEC {data}/{parity}: an old kcptun (Debian's) corrupts streams where they "
+            "differ and packets get lost, so we send none from now on: give both ends the same --datashard and "
+            "--parityshard",
+            peer=shown(self._remote),
+            theirs="no FEC" if seen == NO_FEC else "FEC {}/{}".format(*seen),
+            data=settings.datashard,
+            parity=settings.parityshard,
+        )
 
     def _outbound(self) -> Batch:
         """The port's batch with just the room that this conversation's headers take."""
         return self._port.plainBatch if self._encoder.parameters is None else self._port.fecBatch
 
     def _send(self, batch: Batch) -> None:
-        self._encoder.encode(batch, self._port.schedule.now())
+        now = self._port.schedule.now()
+        if self._fec is not None:
+            self._fec.sent(len(batch), now)
+        self._encoder.encode(batch, now)
         self._port.send(batch, self.address)
 
     def _over(self, session: KCPSession) -> None:
@@ -269,8 +296,5 @@ def _drop(batch: Batch) -> None:
 def _ignore() -> None:
     """Nobody wants to know."""
 
-
-PARITY_MAX = 3  # times the data shards; a peer that asks for more (up to 255 are possible) wants an amplifier
-NO_FEC = (0, 0)  # parameters that turn an encoder off
 
 _log = Logger()

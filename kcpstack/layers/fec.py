@@ -169,6 +169,11 @@ class FECDecoder:
         return None if self._groups is None else self._groups.layout
 
     @property
+    def heard(self) -> bool:
+        """Whether any shard has ever arrived."""
+        return self._newest is not None
+
+    @property
     def shardsHeld(self) -> int:
         """How many shards are kept now."""
         return len(self._held) if self._groups is None else self._groups.shardsHeld
