@@ -6,7 +6,7 @@ tools read.  It listens on loopback only, and serves one measurement at a time:
 - ``profile`` watches every call of the reactor's thread for a while (cProfile);
 - ``heap`` watches every allocation for a while (tracemalloc).
 
-Both slow the process down while they last, and cost nothing at other times.
+Both slow the process down while they last, and cost next to nothing at other times.
 """
 
 from __future__ import annotations

@@ -223,6 +223,16 @@ def test_aDeviceThatRefusesRunsIsAskedNoMore(peers):
     assert sock.sent == SINGLY * 2
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMSGSIZE, errno.ENOBUFS], ids=errno.errorcode.get)
+def test_aLogThatKeepsItsEventsKeepsNoHoldOnABatch(peers, number):
+    batch = batchOf([500] * 20)
+    refuse(peers.server, no(number))
+    with capturedLogs() as logs:
+        peers.send(0, batch)
+        assert len(logs) == 1
+        batch.allocate(1400)  # raises BufferError where somebody still looks at the buffer
+
+
 def test_aRefusedRunOfAConnectedSocketIsNoErrorOfTheNetwork():
     ends = Ends(True)
     sock = refuse(ends.client, *[no(errno.EMSGSIZE)] * 2)

@@ -68,10 +68,10 @@ class Segmentation:
 
     def refused(self, error: OSError, address: Any, size: int) -> bool:
         """Such a run failed with ``error``.  Returns whether it is the run that was refused: then its
-        datagrams can go one by one."""
+        datagrams can go one by one.  Keeps no hold on ``error``, whose traceback has the datagrams."""
         if error.errno == errno.EIO:
             self.possible = False
-            _log.info("the device refuses GSO sends ({error}): sending one by one from now on", error=error)
+            _log.info("the device refuses GSO sends ({why}): sending one by one from now on", why=error.strerror)
             return True
         if error.errno not in (errno.EMSGSIZE, errno.EINVAL):
             return False
