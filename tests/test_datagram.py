@@ -224,12 +224,11 @@ def test_aDeviceThatRefusesRunsIsAskedNoMore(peers):
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EMSGSIZE, errno.ENOBUFS], ids=errno.errorcode.get)
-def test_aLogThatKeepsItsEventsKeepsNoHoldOnABatch(peers, number):
+def test_aSendThatFailedKeepsNoHoldOnTheBatch(peers, number):
     batch = batchOf([500] * 20)
     refuse(peers.server, no(number))
-    with capturedLogs() as logs:
+    with capturedLogs():  # which hold on to what they were given
         peers.send(0, batch)
-        assert len(logs) == 1
         batch.allocate(1400)  # raises BufferError where somebody still looks at the buffer
 
 

@@ -84,9 +84,9 @@ class FaultySocket:
         self.sent: list = []
 
     def sendmsg(self, pieces, control=(), *others):
-        if self.errors and self.errors[0] is not None:
-            raise self.errors.pop(0)  # not by a name of this frame's, which it would keep alive
-        del self.errors[:1]
+        error = self.errors.pop(0) if self.errors else None
+        if error is not None:
+            raise error
         self.sent.append(("GSO" if control else "one", sum(map(len, pieces))))
         return self.real.sendmsg(pieces, control, *others)
 

@@ -306,7 +306,7 @@ class UDPTransport:
             else:
                 self._socket.sendmsg(pieces, control)
         except OSError as error:
-            return error
+            return error.with_traceback(None)  # whose frames would hold on to the batch's buffer, which may grow
         return None
 
     def _keep(self, pieces: list[Any], size: int, address: Any, first: bool = False) -> None:

@@ -68,7 +68,7 @@ class Segmentation:
 
     def refused(self, error: OSError, address: Any, size: int) -> bool:
         """Such a run failed with ``error``.  Returns whether it is the run that was refused: then its
-        datagrams can go one by one.  Keeps no hold on ``error``, whose traceback has the datagrams."""
+        datagrams can go one by one."""
         if error.errno == errno.EIO:
             self.possible = False
             _log.info("the device refuses GSO sends ({why}): sending one by one from now on", why=error.strerror)
