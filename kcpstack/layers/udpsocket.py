@@ -66,13 +66,13 @@ class SocketErrors:
 
     def __init__(self, clock: Any) -> None:
         self._clock = clock
-        self._quietUntil: dict[int | None, float] = {}  # by errno
-        self._unsaid: dict[int | None, int] = {}
+        self._quietUntil: dict[int, float] = {}  # by errno
+        self._unsaid: dict[int, int] = {}
 
     def happened(self, error: OSError, peer: Any) -> None:
         """``error`` came of sending to ``peer`` (as ``shown`` takes it, or None), or of what the network
         said of that."""
-        kind = error.errno
+        kind = error.errno or 0
         now = self._clock.seconds()
         if now < self._quietUntil.get(kind, 0.0):
             self._unsaid[kind] = self._unsaid.get(kind, 0) + 1
