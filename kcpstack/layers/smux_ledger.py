@@ -64,7 +64,7 @@ class Ledger:
 
 def _outstanding(arq: Any) -> int:
     """Bytes written to KCP and not acknowledged."""
-    return int(arq.unsent) + sum(len(segment.data) for segment in arq._segments.values())
+    return int(arq.unsent) + sum(len(segment.data) for segment in arq.inFlight(0, arq.unacknowledged))
 
 
 WRITES_MIN = 64  # writes; asking KCP costs as much as its window is long

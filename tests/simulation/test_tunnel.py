@@ -8,90 +8,14 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tunnel import SERVER, Echo, Endless, Recorder, Tunnel
 from twisted.internet import defer
 from twisted.internet.error import ConnectionLost, DNSLookupError, TimeoutError
-from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import Clock
 
 from kcpstack.batch import outboundBatch
-from kcpstack.client import Client
-from kcpstack.counters import Counters
 from kcpstack.kernels.segment import HEADER
 from kcpstack.layers.smux import KEEPALIVE_TIMEOUT
 from kcpstack.link import CONNECT_TIMEOUT
-from kcpstack.options import Address, ClientSettings, ServerSettings
-from kcpstack.server import Server
-from kcpstack.stack import Surroundings
-from kcpstack.testing.network import SimulatedNetwork, advanceUntil
-
-SERVER = ("10.0.0.1", 29900)
-
-
-class Recorder(Protocol):
-    def __init__(self, asks: bytes = b"") -> None:
-        self.received = bytearray()
-        self.lost = None
-        self.asks = asks
-
-    def connectionMade(self) -> None:
-        self.transport.write(self.asks)
-
-    def dataReceived(self, data: bytes) -> None:
-        self.received += data
-
-    def connectionLost(self, reason) -> None:
-        self.lost = reason
-
-
-class Echo(Recorder):
-    def dataReceived(self, data: bytes) -> None:
-        super().dataReceived(data)
-        self.transport.write(data)
-
-
-class Tunnel:
-    def __init__(self, serves=Echo, listening: bool = True, resolveName=defer.succeed, faults=None, **options) -> None:
-        self.clock = Clock()
-        self.network = SimulatedNetwork(self.clock, 1, **{"delay": 10.0, **(faults or {})})
-        self.options = options
-        self.serves = serves
-        self.served: list = []
-        self.server = None
-        if listening:
-            self.startServer()
-        self.counters = Counters()
-        self.sockets: list = []
-        self.client = self.newClient(resolveName)
-
-    def newClient(self, resolveName=defer.succeed) -> Client:
-        return Client(
-            ClientSettings(remoteaddr=Address(*SERVER), **self.options),
-            Surroundings(self.clock, self.counters, random.Random(2 + len(self.sockets)).randbytes),
-            lambda peer: self.newSocket(peer),
-            resolveName,
-        )
-
-    def startServer(self) -> None:
-        factory = Factory()
-        factory.buildProtocol = lambda address: self.served.append(self.serves()) or self.served[-1]
-        around = Surroundings(self.clock, Counters(), random.Random(1).randbytes)
-        self.transport = self.network.transport(SERVER)
-        self.server = Server(ServerSettings(**self.options), around, self.transport, factory)
-        self.server.open()
-
-    def newSocket(self, peer):
-        self.sockets.append(self.network.transport(peer=peer, counters=self.counters))
-        return self.sockets[-1]
-
-    def open(self, asks: bytes = b"") -> Recorder:
-        """A stream on which ``asks`` is written as soon as there is one."""
-        recorder = Recorder(asks)
-        opened = self.client.openStream(recorder)
-        opened.addErrback(recorder.connectionLost)
-        return recorder
-
-    def run(self, condition, seconds: float = 60) -> bool:
-        return advanceUntil(self.clock, condition, seconds)
 
 
 def test_aQuestionIsAnsweredInOneRoundTrip():
@@ -382,18 +306,6 @@ def test_theSessionOfAClientThatVanishedIsFreedEvenWhileItsStreamsAreStopped():
     assert all(served.lost is not None for served in tunnel.served)
 
 
-def test_whatAPeerAsksForAsParityIsBounded():
-    tunnel = Tunnel(serves=Echo)
-    stream = tunnel.open()
-    stream.transport.write(b"hello")
-    assert tunnel.run(lambda: stream.received == b"hello")
-    (conversation,) = tunnel.server.conversations()
-    conversation._follow((1, 255))
-    assert conversation._encoder.parameters is None
-    conversation._follow((2, 6))
-    assert conversation._encoder.parameters == (2, 6)
-
-
 def test_anIdleSessionIsKeptAliveForHoursByAHandfulOfDatagrams():
     tunnel = Tunnel()
     stream = tunnel.open()
@@ -426,29 +338,6 @@ def test_aStoppedReaderStopsTheFarWriterAndMemoryStaysBounded(smuxver):
         reader.transport.pauseProducing()
     assert len(reader.received) > 4_000_000
     assert producer.written - len(reader.received) < (1 << 20) + 2_000_000
-
-
-class Endless:
-    """A producer that writes whenever it may."""
-
-    def __init__(self, transport) -> None:
-        self.transport = transport
-        self.written = 0
-        self.running = True
-        transport.registerProducer(self, True)
-        self.resumeProducing()
-
-    def pauseProducing(self):
-        self.running = False
-
-    def resumeProducing(self):
-        self.running = True
-        while self.running:
-            self.written += 10_000
-            self.transport.write(b"e" * 10_000)
-
-    def stopProducing(self):
-        self.running = False
 
 
 def test_onSmux2ASlowStreamDoesNotStopTheOthers():
