@@ -39,11 +39,9 @@ class Client:
         self.keepsReady = False
         self._settings = settings
         self._clock = around.clock
-        dialling = Dialling(settings, around, newTransport, resolveName)
-        count, life = settings.conn, settings.autoexpire
-        self._slots = [
-            Slot(self, dialling, life * (number + 1) / count if life else None) for number in range(count)
-        ]
+        self._dialling = Dialling(settings, around, newTransport, resolveName)
+        self._slots = [self._newSlot(number) for number in range(settings.conn)]
+        self._leaving: list[Slot] = []  # no longer wanted, but there are streams on them
         self._next = 0  # the slot whose turn it is
         self._waiting: dict[defer.Deferred[IStreamTransport], Any] = {}  # and the protocol of each
         self._lastFailure: Failure | None = None
@@ -52,7 +50,7 @@ class Client:
     @property
     def links(self) -> list[Link]:
         """The sessions of now, the oldest first, with those that are only kept for their streams."""
-        links = [link for slot in self._slots for link in slot.links]
+        links = [link for slot in (*self._slots, *self._leaving) for link in slot.links]
         return sorted(links, key=lambda link: link.dialledAt)
 
     def start(self) -> None:
@@ -71,12 +69,26 @@ class Client:
             return defer.fail(ConnectionLost("the client is closing"))
         link = None if self._waiting else self._nextLink()
         if link is not None:
-            return defer.execute(link.mux.openStream, protocol)
+            return defer.execute(link.openStream, protocol)
         opened: defer.Deferred[IStreamTransport] = defer.Deferred(self._forget)
         opened.addTimeout(ANSWER_TIMEOUT, self._clock, self._unanswered)
         self._waiting[opened] = protocol
         self._dialAll()
         return opened
+
+    def reconfigure(self, settings: ClientSettings) -> None:
+        """Take over new settings: sessions are dialled with them at once, and take the new streams when
+        the server answers; those that there are go on with the old ones, for the streams that they have."""
+        self._settings = settings
+        self._dialling.reconfigure(settings)
+        for slot in self._slots[settings.conn :]:
+            slot.retire()
+            self._leaving.append(slot)
+        del self._slots[settings.conn :]
+        for number in range(len(self._slots), settings.conn):
+            self._slots.append(self._newSlot(number))
+        for slot in self._slots if self.keepsReady else ():
+            slot.renew()
 
     def drain(self, seconds: float, relays: Any = None) -> defer.Deferred[Outcome]:
         """Open no more streams, and end when those that there are have ended and all that was
@@ -106,6 +118,10 @@ class Client:
         do it."""
         self._stop(Failure(defer.CancelledError()))
         self._endAll()
+
+    def _newSlot(self, number: int) -> Slot:
+        count, life = self._settings.conn, self._settings.autoexpire
+        return Slot(self, self._dialling, life * (number + 1) / count if life else None)
 
     def _stop(self, reason: Failure) -> None:
         self.keepsReady = False
@@ -160,7 +176,7 @@ class Client:
             if link is None:
                 return
             opened = next(iter(self._waiting))
-            opened.callback(link.mux.openStream(self._waiting.pop(opened)))
+            opened.callback(link.openStream(self._waiting.pop(opened)))
 
     def dialFailed(self, reason: Failure) -> None:
         """There is no address, or no socket.  Nobody waits for that to change, unless another session
@@ -172,6 +188,7 @@ class Client:
     def linkEnded(self, link: Link) -> None:
         """``link`` is over."""
         self._lastFailure = link.failure or self._lastFailure
+        self._leaving = [slot for slot in self._leaving if slot.links]
         if self._drain is not None:
             self._drain.sessionEnded(link.mux)
         elif self._waiting and not any(slot.trying for slot in self._slots):

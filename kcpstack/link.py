@@ -12,7 +12,7 @@ from kcpstack.batch import Batch
 from kcpstack.closing import endNow
 from kcpstack.layers.kcp import KCPSession
 from kcpstack.options import Address, ClientSettings
-from kcpstack.stack import Conversation, Port, Surroundings, buildMux
+from kcpstack.stack import Conversation, Port, Surroundings, buildMux, padded
 
 __all__ = ["CONNECT_TIMEOUT", "Link"]
 
@@ -46,7 +46,7 @@ class Link:
         self._peer = Address(settings.remoteaddr.host, peer[1])
         self._owner = owner
         self._around = around
-        self._scavengeTTL = settings.scavengettl
+        self._settings = settings
         self._scavenging: Any = None  # DelayedCall
         self._refused = False
         self.conversation = Conversation(port, around.newConversation(), None, False, self._over, peer)
@@ -74,6 +74,10 @@ class Link:
         """Whether its life is over."""
         return self.expiresAt is not None and self._around.clock.seconds() >= self.expiresAt
 
+    def openStream(self, protocol: Any) -> Any:
+        """Open a stream for ``protocol``.  Raises ConnectionLost where the session takes none."""
+        return self.mux.openStream(padded(protocol, self._settings))
+
     def retire(self) -> None:
         """The server answers on a newer session.  Keep this one for the streams that it has.  Where it is
         still silent after GIVE_UP seconds, the server has forgotten it, and they should know.  Where it
@@ -81,9 +85,9 @@ class Link:
         self.mux.retire()
         if self.silent and not self._timeout.active():
             self._timeout = self._around.clock.callLater(GIVE_UP, self._giveUp)
-        if self.expiresAt is not None and self._scavengeTTL >= 0 and self._scavenging is None:
+        if self.expiresAt is not None and self._settings.scavengettl >= 0 and self._scavenging is None:
             left = max(0.0, self.expiresAt - self._around.clock.seconds())
-            self._scavenging = self._around.clock.callLater(left + self._scavengeTTL, self._scavenge)
+            self._scavenging = self._around.clock.callLater(left + self._settings.scavengettl, self._scavenge)
 
     def close(self) -> None:
         """End the session at once, with its streams; the server is told if one flush can do it."""
@@ -95,7 +99,7 @@ class Link:
             "that (--scavengettl) and were cut",
             conv=self.conversation.conv,
             streams=self.mux.streamCount,
-            ttl=self._scavengeTTL,
+            ttl=self._settings.scavengettl,
         )
         self.mux.cut()
 

@@ -54,6 +54,10 @@ class Server:
         """Those of now, the oldest first."""
         return self._fanout.members()
 
+    def reconfigure(self, settings: ServerSettings) -> None:
+        """Take over new settings for new sessions; what the port was opened with must be the same."""
+        self._settings = self.port.settings = settings
+
     def drain(self, seconds: float, relays: Any = None) -> Deferred[Outcome]:
         """Take no more sessions and streams, and end when the streams that there are have ended and all
         that was written has been acknowledged; after ``seconds`` cut the rest, and tell the clients.  A

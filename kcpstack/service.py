@@ -6,173 +6,247 @@ Here, and nowhere below, the real clock, sockets and random numbers come in.
 from __future__ import annotations
 
 import os
-import socket
+import signal
 from typing import Any
 
-from twisted.application.service import Service
-from twisted.internet import defer, endpoints
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.error import DNSLookupError
-from twisted.internet.interfaces import IResolutionReceiver
-from twisted.logger import Logger
-from zope.interface import implementer
+from twisted.application.service import MultiService, Service
+from twisted.internet import defer
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
 
 from kcpstack.addresses import shown
 from kcpstack.client import Client
 from kcpstack.counters import Counters
-from kcpstack.layers.datagram import UDPTransport
+from kcpstack.layers.datagram import Shared, UDPTransport
+from kcpstack.layers.portrange import UDPRange
 from kcpstack.layers.relay import ClientRelayFactory, ServerRelayFactory
-from kcpstack.options import Address, ClientSettings, Options, ServerSettings, Target
+from kcpstack.logfile import LogFile
+from kcpstack.names import listenStream, resolveName, targetEndpoint
+from kcpstack.options import ClientSettings, Options, ServerSettings, Settings
+from kcpstack.profiling import ProfilingService
+from kcpstack.reload import Reloading
 from kcpstack.server import Server
-from kcpstack.snmp import Reports
+from kcpstack.snmp import Reports, SignalWatch
 from kcpstack.stack import Surroundings
 
-__all__ = ["ClientService", "ServerService", "Options", "makeService", "resolveName"]
+__all__ = ["ClientService", "Options", "ServerService", "makeService"]
 
 
 def makeService(options: Options) -> Service:
     """The service that a parsed command line asks for: what twistd calls."""
     from twisted.internet import reactor  # twistd chooses the reactor before it calls
 
-    settings = options.settings()
+    configuration, logFile = options.configuration, options.logFile
+    settings = configuration.settings
+    tunnel: TunnelService
     if isinstance(settings, ClientSettings):
-        return ClientService(reactor, settings)
-    return ServerService(reactor, settings)
+        tunnel = ClientService(reactor, settings)
+    else:
+        tunnel = ServerService(reactor, settings)
+    kcptun = _Kcptun(logFile)
+    Reloading(reactor, configuration, tunnel, logFile).setServiceParent(kcptun)
+    tunnel.setServiceParent(kcptun)
+    if settings.pprof:
+        ProfilingService(reactor, reactor).setServiceParent(kcptun)
+    return kcptun
 
 
-class ClientService(Service):
-    """Listens for TCP connections and carries each on a stream to the server."""
+class _Kcptun(MultiService):
+    """All of a process: the tunnel, and what is around it."""
 
-    name = "kcptun client"
+    def __init__(self, logFile: LogFile | None) -> None:
+        super().__init__()
+        self._logFile = logFile
 
-    def __init__(self, reactor: Any, settings: ClientSettings, randomBytes: Any = os.urandom) -> None:
-        self._reactor = reactor
-        self._settings = settings
+    def setServiceParent(self, parent: Any) -> None:
+        """``parent`` is twistd's application, which is asked for an observer before the log begins."""
+        if self._logFile is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._logFile)
+        super().setServiceParent(parent)
+
+
+class TunnelService(Service):
+    """What a client and a server have in common.
+
+    Stopping gives open streams ``--closewait`` seconds to end (docs/closing.rst).  Once it has begun,
+    another SIGINT or SIGTERM cuts it short."""
+
+    def __init__(self, reactor: Any, settings: Settings) -> None:
+        self.settings = settings
         self.counters = Counters()
-        self.client = Client(
-            settings,
-            Surroundings(reactor, self.counters, randomBytes),
-            lambda peer: UDPTransport(reactor, self.counters, peer=peer, buffers=settings.sockbuf),
-            lambda host: resolveName(reactor, host),
-        )
-        self._relays = ClientRelayFactory(self.client.openStream, reactor, quiet=settings.quiet)
-        self.reports = Reports(
-            reactor,
-            self.counters,
-            lambda: [link.conversation for link in self.client.links],
-            settings.snmplog,
-            settings.snmpperiod,
-        )
-        self.port: Any = None  # IListeningPort, once started
+        self.reports: Reports
+        self._reactor = reactor
+        self._listening = False
 
-    def privilegedStartService(self) -> None:
-        """Listen, while twistd still may on a port below 1024.  Raises CannotListenError."""
-        super().privilegedStartService()
-        self._listen()
-
-    def startService(self) -> None:
-        super().startService()
-        if self.port is None:
-            self._listen()
-        self.client.start()
-        local, peer = shown(self.port.getHost()), self._settings.remoteaddr
-        _log.info("Listening on TCP {local}, for the server at {peer}", local=local, peer=peer)
+    # What the two make of it.
 
     def _listen(self) -> None:
-        self.reports.start()
-        local = self._settings.localaddr
-        self.port = self._reactor.listenTCP(local.port, self._relays, BACKLOG, _interface(local))
+        """Begin to listen.  Raises CannotListenError."""
+        raise NotImplementedError
 
-    def stopService(self) -> Any:
-        super().stopService()
-        stopped = defer.maybeDeferred(self.port.stopListening) if self.port is not None else None
-        self.client.close()
-        self.reports.stop()
-        return stopped
+    def _begin(self) -> None:
+        """Start for good, with all privileges gone, and say so."""
+        raise NotImplementedError
 
+    def _drain(self, seconds: float) -> defer.Deferred[Any]:
+        """Take nothing new, and end when all that is open has, or after ``seconds``."""
+        raise NotImplementedError
 
-class ServerService(Service):
-    """Listens for KCP sessions on a UDP port and connects each of their streams to the target."""
+    def _cutNow(self) -> None:
+        """End the drain."""
+        raise NotImplementedError
 
-    name = "kcptun server"
+    def _conversations(self) -> Any:
+        """Those of now, for the counters."""
+        raise NotImplementedError
 
-    def __init__(self, reactor: Any, settings: ServerSettings, randomBytes: Any = os.urandom) -> None:
-        self._settings = settings
-        self._listening = False
-        self.counters = Counters()
-        listen = settings.listen
-        transport = UDPTransport(reactor, self.counters, listen.host, listen.port, buffers=settings.sockbuf)
-        relays = ServerRelayFactory(targetEndpoint(reactor, settings.target), reactor, quiet=settings.quiet)
-        self.server = Server(settings, Surroundings(reactor, self.counters, randomBytes), transport, relays)
-        self.reports = Reports(
-            reactor, self.counters, self.server.conversations, settings.snmplog, settings.snmpperiod
-        )
+    # IService
 
     def privilegedStartService(self) -> None:
         """Listen, while twistd still may on a port below 1024.  Raises CannotListenError."""
         super().privilegedStartService()
-        self._listen()
+        self._open()
 
     def startService(self) -> None:
         super().startService()
         if not self._listening:
-            self._listen()
-        listen = shown(self.server.port.transport.getHost())
-        _log.info("Listening on UDP {listen}, for the target {target}", listen=listen, target=self._settings.target)
-
-    def _listen(self) -> None:
-        self.reports.start()
-        self.server.open()
-        self._listening = True
+            self._open()
+        self._begin()
 
     def stopService(self) -> Any:
         super().stopService()
-        self.reports.stop()
-        return self.server.close()
+        again = [SignalWatch(self._reactor, number, self._cutNow) for number in STOP_SIGNALS]
+        for watch in again:
+            watch.start()
+        stopped = self._drain(self.settings.closewait)
+
+        def done(result: Any) -> Any:
+            for watch in again:
+                watch.stop()
+            self.reports.stop()
+            return result
+
+        return stopped.addBoth(done)
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Take over new settings, as far as the option table says that they take effect without a restart."""
+        if (settings.snmplog, settings.snmpperiod) != (self.settings.snmplog, self.settings.snmpperiod):
+            self.reports.stop()
+            self.reports = self._newReports(settings)
+            self.reports.start()
+        self.settings = settings
+
+    def _open(self) -> None:
+        self.reports = self._newReports(self.settings)
+        self.reports.start()
+        self._listen()
+        self._listening = True
+
+    def _newReports(self, settings: Settings) -> Reports:
+        return Reports(
+            self._reactor, self.counters, self._conversations, settings.snmplog, settings.snmpperiod
+        )
 
 
-def targetEndpoint(reactor: Any, target: Target) -> Any:
-    """The IStreamClientEndpoint of a server's ``--target``."""
-    if isinstance(target, Address):
-        return endpoints.HostnameEndpoint(reactor, target.host, target.port)
-    return endpoints.UNIXClientEndpoint(reactor, target.path)
+class ClientService(TunnelService):
+    """Listens for TCP connections and carries each on a stream to the server."""
+
+    name = "kcptun client"
+    settings: ClientSettings
+
+    def __init__(self, reactor: Any, settings: ClientSettings, randomBytes: Any = os.urandom) -> None:
+        super().__init__(reactor, settings)
+        self._shared = Shared(reactor)  # by the sockets of all sessions
+        self.client = Client(
+            settings,
+            Surroundings(reactor, self.counters, randomBytes),
+            self._newTransport,
+            lambda host: resolveName(reactor, host),
+        )
+        self._relays = ClientRelayFactory(self.client.openStream, reactor, quiet=settings.quiet)
+        self.port: Any = None  # IListeningPort, once started
+
+    def reconfigure(self, settings: Settings) -> None:
+        super().reconfigure(settings)
+        self._relays.quiet = settings.quiet
+        self.client.reconfigure(self.settings)
+
+    def _newTransport(self, peer: tuple[str, int]) -> UDPTransport:
+        settings = self.settings
+        return UDPTransport(
+            self._reactor,
+            self.counters,
+            peer=peer,
+            buffers=settings.sockbuf,
+            dscp=settings.dscp,
+            shared=self._shared,
+        )
+
+    def _listen(self) -> None:
+        self.port = listenStream(self._reactor, self.settings.localaddr, self._relays)
+
+    def _begin(self) -> None:
+        self.client.start()
+        local, peer = shown(self.port.getHost()), self.settings.remoteaddr
+        _log.info("Listening on {local}, for the server at {peer}", local=local, peer=peer)
+
+    def _drain(self, seconds: float) -> defer.Deferred[Any]:
+        stopped = defer.maybeDeferred(self.port.stopListening) if self.port is not None else None
+        return self.client.drain(seconds, self._relays).addCallback(lambda result: stopped)
+
+    def _cutNow(self) -> None:
+        self.client.cutNow()
+
+    def _conversations(self) -> Any:
+        return [link.conversation for link in self.client.links]
 
 
-def resolveName(reactor: Any, host: str) -> defer.Deferred[str]:
-    """An address of ``host``, numeric: the first of IPv4, as Go's client takes it, or else the first.
-    Fails with DNSLookupError where there is none."""
-    result: defer.Deferred[str] = defer.Deferred()
-    reactor.nameResolver.resolveHostName(_Addresses(host, result), host, transportSemantics="UDP")
-    return result
+class ServerService(TunnelService):
+    """Listens for KCP sessions on UDP ports and connects each of their streams to the target."""
+
+    name = "kcptun server"
+    settings: ServerSettings
+
+    def __init__(self, reactor: Any, settings: ServerSettings, randomBytes: Any = os.urandom) -> None:
+        super().__init__(reactor, settings)
+        self._transport = self._newTransport(settings)
+        self._relays = ServerRelayFactory(targetEndpoint(reactor, settings.target), reactor, quiet=settings.quiet)
+        self.server = Server(
+            settings, Surroundings(reactor, self.counters, randomBytes), self._transport, self._relays
+        )
+
+    def reconfigure(self, settings: Settings) -> None:
+        super().reconfigure(settings)
+        self._relays.quiet = settings.quiet
+        self._relays.target = targetEndpoint(self._reactor, self.settings.target)
+        self._transport.setDSCP(settings.dscp)
+        self.server.reconfigure(self.settings)
+
+    def _newTransport(self, settings: ServerSettings) -> Any:
+        reactor, counters, listen = self._reactor, self.counters, settings.listen
+        buffers, dscp = settings.sockbuf, settings.dscp
+        if listen.last:
+            return UDPRange(reactor, counters, listen.host, listen.ports, buffers=buffers, dscp=dscp)
+        return UDPTransport(reactor, counters, listen.host, listen.port, buffers=buffers, dscp=dscp)
+
+    def _listen(self) -> None:
+        self.server.open()
+
+    def _begin(self) -> None:
+        transport = self._transport
+        where = transport.described() if isinstance(transport, UDPRange) else shown(transport.getHost())
+        _log.info("Listening on UDP {where}, for the target {target}", where=where, target=self.settings.target)
+
+    def _drain(self, seconds: float) -> defer.Deferred[Any]:
+        return self.server.drain(seconds, self._relays)
+
+    def _cutNow(self) -> None:
+        self.server.cutNow()
+
+    def _conversations(self) -> Any:
+        return self.server.conversations()
 
 
-@implementer(IResolutionReceiver)
-class _Addresses:
-    def __init__(self, host: str, result: defer.Deferred[str]) -> None:
-        self._host = host
-        self._result = result
-        self._found: list[Any] = []
-
-    def resolutionBegan(self, resolution: Any) -> None:
-        """Nothing to do: a resolution is not cancelled."""
-
-    def addressResolved(self, address: Any) -> None:
-        if isinstance(address, (IPv4Address, IPv6Address)):
-            self._found.append(address)
-
-    def resolutionComplete(self) -> None:
-        if not self._found:
-            self._result.errback(DNSLookupError(f"no address is known of the host {self._host!r}"))
-            return
-        best = min(self._found, key=lambda address: isinstance(address, IPv6Address))
-        self._result.callback(best.host)
-
-
-def _interface(address: Address) -> str:
-    """The interface to listen on: all of them, both families where possible, for an empty host."""
-    return address.host or ("::" if socket.has_dualstack_ipv6() else "")
-
-
-BACKLOG = 1024  # connections not yet accepted; a browser opens dozens at once, a proxy hundreds
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _log = Logger()

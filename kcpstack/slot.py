@@ -39,6 +39,11 @@ class Dialling:
         self._resolveName = resolveName
         self._shunned: dict[int, None] = {}  # ports that did not answer, the latest last
 
+    def reconfigure(self, settings: ClientSettings) -> None:
+        """Dial with these settings from now on."""
+        self.settings = settings
+        self._shunned.clear()
+
     @property
     def address(self) -> Address:
         """The server's."""
@@ -102,6 +107,7 @@ class Slot:
         self._life = firstLife
         self._call: defer.Deferred[Any] | None = None  # the name is being resolved
         self._pause = PAUSE_FIRST
+        self._stopped = False
         self._redial: Any = None  # DelayedCall
         self._expiry: Any = None  # DelayedCall
 
@@ -117,24 +123,43 @@ class Slot:
         return None if self.doubtful else self._newest(lambda link: not link.answered and now - link.dialledAt < HOPE)
 
     @property
+    def _keepsReady(self) -> bool:
+        return bool(self._client.keepsReady) and not self._stopped
+
+    @property
     def trying(self) -> bool:
         """Whether a session is being dialled, or may still be answered."""
         return self._call is not None or self._newest(lambda link: not link.answered) is not None
 
     def dial(self) -> None:
         """Dial a new session now, unless that is under way."""
-        if self.trying:
-            return
+        if not self.trying:
+            self._dialNow()
+
+    def renew(self) -> None:
+        """Dial a new session in any case: the settings have changed.  The older ones retire when it has
+        been answered."""
+        if self._call is None:
+            self._dialNow()
+
+    def _dialNow(self) -> None:
         self._cancel("_redial")
         self._call = self._dialling.dial(self, self._life)
         self._call.addCallbacks(self._opened, self._failed)
 
     def stop(self) -> None:
         """Dial no more.  The links stay."""
+        self._stopped = True
         self._cancel("_redial")
         self._cancel("_expiry")
         if self._call is not None:
             self._call.cancel()
+
+    def retire(self) -> None:
+        """Dial no more, and keep the links only for the streams that they have."""
+        self.stop()
+        for link in list(self.links):
+            link.retire()
 
     def _newest(self, fits: Callable[[Link], bool]) -> Link | None:
         return next((link for link in reversed(self.links) if link.mux.connected and fits(link)), None)
@@ -153,7 +178,7 @@ class Slot:
         self._client.dialFailed(reason)
 
     def _dialLater(self) -> None:
-        if self._client.keepsReady and self._redial is None and not self.trying:
+        if self._keepsReady and self._redial is None and not self.trying:
             spread = 0.5 + self._dialling.random(1024) / 2048
             self._redial = self._clock.callLater(self._pause * spread, self._dialAgain)
             self._pause = min(self._pause * 2, PAUSE_MAX)
@@ -170,7 +195,7 @@ class Slot:
 
     def _expired(self) -> None:
         self._expiry = None
-        if self._client.keepsReady:
+        if self._keepsReady:
             self.dial()
 
     # ------------------------------------------------------------ for the links
@@ -201,7 +226,7 @@ class Slot:
     def _replace(self, link: Link) -> None:
         if link is self.links[-1]:
             self.doubtful = True
-            if self._client.keepsReady:
+            if self._keepsReady:
                 self.dial()
 
     def linkHeard(self, link: Link) -> None:

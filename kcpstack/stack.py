@@ -4,7 +4,7 @@
 
     Port              one UDP socket      datagram <-> crypt
     Conversation      one peer on it      <-> fec <-> kcp
-    buildMux          on that session     <-> snappy <-> smux, whose streams relays use
+    buildMux          on that session     <-> snappy <-> smux (<-> qpp), whose streams relays use
 
 A client's port has one conversation; a server's has a fan-out of them by address.  Layers do not know each
 other: only this module does, and it alone adds up what each needs of a datagram.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -31,17 +32,19 @@ from kcpstack.fecchoice import NO_FEC, AnsweringFEC, CallingFEC
 from kcpstack.interfaces import IDatagramReceiver, IDatagramTransport
 from kcpstack.kernels.arq import ARQ, Tuning
 from kcpstack.kernels.congestion import FixedWindow, SlowStart
+from kcpstack.kernels.qpp import Pads
 from kcpstack.kernels.segment import OVERHEAD, Glimpse, glimpse, isWhole
 from kcpstack.layers.crypt import CryptLayer
 from kcpstack.layers.fec import FEC_HEADER, FECDecoder, FECEncoder, payloadStart
 from kcpstack.layers.kcp import KCPSession
+from kcpstack.layers.qpp import PaddedFactory, PaddedStream
 from kcpstack.layers.smux import SmuxSession
 from kcpstack.layers.snappy import CompressedTransport
 from kcpstack.lograte import RareLog
 from kcpstack.options import Settings
 from kcpstack.schedule import Schedule
 
-__all__ = ["Conversation", "Port", "Surroundings", "buildMux", "peek", "tuningOf"]
+__all__ = ["Conversation", "Port", "Surroundings", "buildMux", "padded", "peek", "tuningOf"]
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,8 @@ def buildMux(session: KCPSession, settings: Settings, around: Surroundings, stre
     one, this is the answering end, which takes smux's version and compression from the first bytes
     that it hears."""
     answering = streamFactory is not None
+    if answering and settings.QPP:
+        streamFactory = PaddedFactory(streamFactory, padsOf(settings.key, settings.QPPCount))
     mux = SmuxSession(
         around.clock,
         around.counters,
@@ -241,6 +246,17 @@ def buildMux(session: KCPSession, settings: Settings, around: Surroundings, stre
         above = CompressedTransport(mux, around.counters, recognise=answering)
     session.start(above)
     return mux
+
+
+def padded(protocol: Any, settings: Settings) -> Any:
+    """``protocol`` as a stream of a calling end takes it: behind QPP where that is wanted."""
+    return PaddedStream(protocol, padsOf(settings.key, settings.QPPCount)) if settings.QPP else protocol
+
+
+@lru_cache(maxsize=2)
+def padsOf(key: str, count: int) -> Pads:
+    """The pads of a key, kept because they are the same for all sessions and take their time."""
+    return Pads(key.encode("utf-8", "surrogateescape"), count)
 
 
 def peek(buffer: Any, start: int, end: int) -> Glimpse | None:

@@ -140,18 +140,18 @@ class ClientRelayFactory(_RelayFactory):
 
 class ServerRelayFactory(_RelayFactory):
     """For the streams that clients open: relays each to a connection to ``target``, an
-    IStreamClientEndpoint."""
+    IStreamClientEndpoint, which may be changed for another."""
 
     def __init__(self, target: Any, clock: Any, quiet: bool = False) -> None:
         """``clock`` is an IReactorTime.  With ``quiet`` no line is logged for each stream."""
+        self.target = target
+        super().__init__(self._connect, REACH_TIMEOUT, clock, quiet)
 
-        def connect(protocol: Any) -> Deferred[Any]:
-            factory = Factory.forProtocol(lambda: protocol)
-            factory.noisy = False
-            connected: Deferred[Any] = target.connect(factory)
-            return connected
-
-        super().__init__(connect, REACH_TIMEOUT, clock, quiet)
+    def _connect(self, protocol: Any) -> Deferred[Any]:
+        factory = Factory.forProtocol(lambda: protocol)
+        factory.noisy = False
+        connected: Deferred[Any] = self.target.connect(factory)
+        return connected
 
 
 class _Relay:

@@ -24,13 +24,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from traffic import Target, Transfer, TransferFailed, transfer
 
-__all__ = ["BAD", "GO", "OURS", "Link", "Process", "Tunnel", "Wire"]
+__all__ = ["BAD", "GO", "OURS", "Link", "Process", "Tunnel", "Wire", "waitUntil"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 GO, OURS = "go", "ours"
@@ -257,6 +258,14 @@ class Tunnel:
             print(f"---- {role}, {process}")
         if "link" in self.processes and self.link.status is None:
             print(f"---- link, seed {self.seed}: {self.link.tally()}")
+
+
+def waitUntil(condition: Callable[[], Any], seconds: float) -> None:
+    """Raises AssertionError where ``condition()`` is not true within that time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
 
 
 def _path() -> str:

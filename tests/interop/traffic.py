@@ -118,9 +118,9 @@ class Target:
 
 
 def transfer(
-    port: int, upload: int = 0, download: int = 0, streams: int = 1, seed: int = 1, timeout: float = 60
+    port: int | str, upload: int = 0, download: int = 0, streams: int = 1, seed: int = 1, timeout: float = 60
 ) -> Transfer:
-    """Open ``streams`` connections to ``port`` at once, and on each send ``upload`` bytes and get
+    """Open ``streams`` connections to ``port`` of loopback (or to the Unix socket of that path) at once, and on each send ``upload`` bytes and get
     ``download`` bytes at the same time.
 
     Raises TransferFailed, which names every stream that failed and how, where not every byte
@@ -129,7 +129,7 @@ def transfer(
 
 
 async def _transfer(
-    port: int, upload: int, download: int, streams: int, seed: int, timeout: float
+    port: int | str, upload: int, download: int, streams: int, seed: int, timeout: float
 ) -> Transfer:
     begin = time.monotonic()
     progress = [_Progress() for _ in range(streams)]
@@ -162,8 +162,11 @@ class _Progress:
         return f"{self.sent} bytes sent, {self.received} received"
 
 
-async def _stream(port: int, upload: int, download: int, seed: int, progress: _Progress) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def _stream(port: int | str, upload: int, download: int, seed: int, progress: _Progress) -> None:
+    if isinstance(port, str):
+        reader, writer = await asyncio.open_unix_connection(port)
+    else:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(REQUEST.pack(upload, download, seed))
         _, received = await asyncio.gather(
