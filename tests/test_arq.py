@@ -99,6 +99,39 @@ class TestSending:
         assert arq.flush(0, batch) is True
         assert len(batch) <= FLUSH_DATAGRAMS + 1
 
+    @pytest.mark.parametrize("most", [1, 2, 63, 1000])
+    def test_oneFlushMakesNoMoreFullDatagramsThanItIsAllowed(self, most):
+        arq = makeARQ(sendWindow=1000)
+        receive(arq, segment(TELL, wnd=1000))
+        arq.write(b"x" * MSS * 500)
+        batch = outboundBatch(1500, 0)
+        assert arq.flush(0, batch, most) is True
+        assert len(batch) == min(most, FLUSH_DATAGRAMS)
+
+    def test_aBoundedFlushLosesNothing(self):
+        arq = makeARQ(sendWindow=1000)
+        receive(arq, *(segment(PUSH, sn=sn, ts=sn, data=b"a") for sn in range(1, 60)))
+        arq.write(b"x" * MSS * 20)
+        out, more = [], True
+        while more:
+            batch = outboundBatch(1500, 0)
+            more = arq.flush(0, batch, 1)
+            assert len(batch) <= 2  # one of acks, one of data
+            out.extend(bytes(datagram) for datagram in batch)
+        segments = segmentsOf(out)
+        assert [s[3] for s in segments if s[0] == PUSH] == list(range(20))
+        assert [s[3] for s in segments if s[0] == ACK] == list(range(1, 60))
+        assert flushed(arq, 0) == []
+
+    def test_acksThatAreHeldBackDoNotCrowdOutTheData(self):
+        arq = makeARQ(sendWindow=1000, receiveWindow=2000)
+        receive(arq, *(segment(PUSH, sn=sn, ts=sn, data=b"a") for sn in range(1, 1500)))
+        arq.write(b"x" * MSS * 20)
+        batch = outboundBatch(1500, 0)
+        arq.flush(0, batch, 10)
+        kinds = [s[0] for s in segmentsOf([bytes(datagram) for datagram in batch])]
+        assert kinds.count(PUSH) == 5
+
     def test_staysWithinThePeersWindow(self):
         arq = makeARQ(sendWindow=1000)
         receive(arq, segment(TELL, wnd=5))
@@ -321,6 +354,85 @@ class TestReceiving:
         arq = makeARQ(receiveWindow=77)
         receive(arq, segment(ASK))
         assert [s[:2] for s in segmentsOf(flushed(arq, 0))] == [(TELL, 77)]
+
+
+class TestFactsAboutThePath:
+    def test_isStrainedByTheThirdSendingOfASegment(self):
+        arq = makeARQ()
+        arq.write(b"x")
+        flushed(arq, 0)
+        flushed(arq, 200)
+        assert not arq.strained
+        flushed(arq, 600)
+        assert arq.strained
+
+    def test_isStrainedByAPeerThatRepeatsItselfAndNothingElse(self):
+        arq = makeARQ()
+        for _ in range(3):
+            receive(arq, segment(PUSH, sn=0, data=b"a"))
+            assert not arq.strained
+        receive(arq, segment(PUSH, sn=0, data=b"a"))
+        assert arq.strained and arq.repeats == 3
+        receive(arq, segment(PUSH, sn=1, data=b"b"))
+        assert arq.repeats == 0
+
+    @pytest.mark.parametrize("answer", [segment(ACK, sn=0, ts=1), segment(TELL), segment(PUSH, una=1, data=b"a")])
+    def test_knowsWhenItWasAnswered(self, answer):
+        arq = makeARQ()
+        arq.write(b"x")
+        flushed(arq, 0)
+        receive(arq, segment(PUSH, data=b"not an answer"), segment(ASK), now=5)
+        assert (arq.heardAt, arq.answeredAt) == (5, None)
+        receive(arq, answer, now=30)
+        assert arq.answeredAt == 30
+
+    def test_whatFECRebuiltIsNoAnswerForItsAgeIsUnknown(self):
+        arq = makeARQ()
+        arq.write(b"x")
+        flushed(arq, 0)
+        receive(arq, segment(ACK, sn=0, ts=1, una=1), now=30, recovered=True)
+        assert arq.answeredAt is None
+
+    def test_aProbeIsAQuestionAndTheOldestSegmentEachByItself(self):
+        arq = makeARQ()
+        arq.write(b"x" * (MSS - 50))
+        flushed(arq, 0)
+        arq.write(b"y" * 10)
+        flushed(arq, 1)
+        receive(arq, segment(PUSH, sn=3, data=b"beyond a hole"))
+        arq.write(b"z" * 10)
+        arq.probe()
+        datagrams = [segmentsOf([datagram]) for datagram in flushed(arq, 2)]
+        assert [[s[0] for s in segments] for segments in datagrams] == [[ACK], [ASK], [PUSH], [PUSH]]
+        assert [segments[0][3] for segments in datagrams[2:]] == [0, 2]
+        assert arq._counters.RetransSegs == arq._counters.LostSegs == 1
+        assert flushed(arq, 3) == []
+
+    def test_aProbeOfWhatIsAboutToBeSentAgainSendsItOnce(self):
+        arq = makeARQ()
+        arq.write(b"x")
+        flushed(arq, 0)
+        arq.probe()
+        assert [s[0] for s in segmentsOf(flushed(arq, 200))] == [ASK, PUSH]
+        assert arq._counters.RetransSegs == 1
+
+    def test_aProbeWithNothingInFlightIsAQuestion(self):
+        arq = makeARQ()
+        arq.probe()
+        assert [s[0] for s in segmentsOf(flushed(arq, 0))] == [ASK]
+
+    def test_showsWhatIsInFlightAndWhetherItHasArrived(self):
+        arq = makeARQ()
+        assert arq.oldest() is None
+        for length in (10, MSS, 20, MSS):
+            arq.write(b"x" * length)
+            flushed(arq, 0)
+        assert len(arq.oldest().data) == 10
+        long = arq.inFlight(MSS, 10)
+        assert [len(each.data) for each in long] == [MSS, MSS] and len(arq.inFlight(0, 3)) == 3
+        receive(arq, segment(ACK, sn=3, ts=4))
+        assert [each.acknowledged for each in long] == [False, True]
+        assert arq.longestArrived == MSS
 
 
 class TestBadInput:

@@ -12,6 +12,7 @@ from kcpstack.counters import Counters
 from kcpstack.interfaces import ISessionTransport
 from kcpstack.kernels.arq import ARQ, Tuning
 from kcpstack.kernels.congestion import FixedWindow
+from kcpstack.kernels.pathcheck import Verdict
 from kcpstack.layers.kcp import HIGH_WATER, LINGER, KCPSession
 from kcpstack.schedule import Schedule
 
@@ -135,6 +136,74 @@ def test_anAnswerWrittenOnReceivingTakesTheAckAlong(ends):
     assert ends.right.sends == 1
     ends.run(0.02)
     assert bytes(ends.left.protocol.received) == b"answer"
+
+
+def test_aRateHoldsForWhatSendingMadeOfTheBatch(ends):
+    """The layers below grow the batch in place: that is what counts."""
+
+    def send(batch):
+        ends.left.send(batch)
+        batch.starts.append(0)
+        batch.ends.append(8_800)  # with a full datagram of 1,200 it makes 10,000
+
+    ends.left.session._send = send
+    ends.left.session.setRate(100_000)
+    ends.left.session.write(b"x" * 100 * 1176)
+    ends.run(2)
+    assert len(ends.right.protocol.received) / 1176 == pytest.approx(20, abs=2)
+    ends.left.session.setRate(0)
+    ends.run(0.02)
+    assert len(ends.right.protocol.received) == 100 * 1176
+
+
+def test_aRateThatIsTakenAwayOrRaisedHoldsAtOnceAndAnEndedSessionHasNone(ends):
+    ends.left.session.setRate(1)
+    ends.left.session.write(b"x" * 10_000)
+    ends.run(0.5)
+    assert len(ends.right.protocol.received) < 5_000
+    ends.left.session.setRate(1_000_000)
+    ends.run(0.1)
+    assert len(ends.right.protocol.received) == 10_000
+    ends.left.session.abortConnection()
+    ends.left.session.setRate(5)
+    ends.right.session.abortConnection()
+    assert ends.idle()
+
+
+def test_aPacedProducerIsPausedEarlyAndResumedInTime(ends):
+    ends.left.session.setRate(100_000)
+    producer = Producer(ends.left.session, 1_000, 10_000_000)
+    ends.left.session.registerProducer(producer, True)
+    producer.run()
+    waiting = []
+    for _ in range(500):
+        ends.run(0.01)
+        waiting.append(ends.left.arq.unsent)
+    assert max(waiting) <= 11_000 and min(waiting) > 0
+    assert producer.pauses > 10
+
+
+def test_aFaultOfThePathIsReportedWithItsSession(ends):
+    found = []
+    ends.left.session.watchPath(lambda session, fault: found.append((session, fault.verdict)))
+    ends.left.session.write(b"a question")
+    ends.run(0.1)
+    ends.left.other.reachable = False
+    ends.left.session.write(b"another")
+    for _ in range(20):
+        ends.right.session.write(b"something new")
+        ends.run(0.5)
+    assert found == [(ends.left.session, Verdict.DEAF)]
+
+
+def test_whoeverEndsTheSessionBecauseOfAFaultMay(ends):
+    ends.left.session.watchPath(lambda session, fault: session.abortConnection())
+    ends.left.other.reachable = False
+    ends.left.session.write(b"x")
+    for _ in range(20):
+        ends.right.session.write(b"something new")
+        ends.run(0.5)
+    assert not ends.left.session.connected and len(ends.left.protocol.reasons) == 1
 
 
 def test_aPausedReaderStopsTheFarWriterAndMemoryStaysBounded(ends):

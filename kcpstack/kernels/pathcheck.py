@@ -6,8 +6,7 @@ is a fault of the set-up.  These are:
 - TOO_LARGE: short datagrams pass and long ones vanish: they are longer than the path carries, and whatever
   should say so (ICMP) is filtered;
 - UNHEARD: we hear the peer, but nothing we send reaches it: a firewall in one direction;
-- DEAF: the same, seen by an end that has nothing of its own to send: the peer repeats what we have
-  acknowledged long ago.
+- DEAF: the same, and the peer shows it: it repeats what we have acknowledged again and again.
 
 A check begins where the ARQ is *strained* (the same segment sent three times, or repeats and nothing else arriving).
 It runs in rounds: each sends the oldest segment in flight once more, by itself, and beside it a question that
@@ -47,7 +46,7 @@ class PathFault(NamedTuple):
     questions: int  # that were asked: all answered (TOO_LARGE), or none
     size: int = 0  # TOO_LARGE: bytes of UDP payload of the datagrams that vanish
     passed: int = 0  # TOO_LARGE: the longest that is known to arrive, and shorter than `size`
-    repeats: int = 0  # DEAF: segments that came again since the last new one
+    repeats: int = 0  # DEAF: segments that came again, with nothing new between
 
 
 class PathCheck:
@@ -137,8 +136,8 @@ class PathCheck:
             seconds = (now - rounds.began) / 1000
             return PathFault(Verdict.TOO_LARGE, seconds, rounds.answered, size, passed if passed < size else headers)
         if rounds.unanswered(now):
-            verdict = Verdict.DEAF if arq.repeats >= REPEATS else Verdict.UNHEARD
-            return PathFault(verdict, (now - rounds.answeredAt) / 1000, rounds.asked, repeats=arq.repeats)
+            verdict = Verdict.DEAF if rounds.repeats >= REPEATS else Verdict.UNHEARD
+            return PathFault(verdict, (now - rounds.answeredAt) / 1000, rounds.asked, repeats=rounds.repeats)
         return None
 
 
@@ -152,6 +151,7 @@ class _Rounds:
         self.answeredAt = now  # the last answer; at first, the beginning
         self.asked = 0  # questions since
         self.heard = 0  # times that the peer was heard since, but for what may have been under way
+        self.repeats = 0  # most segments that it repeated in a row since
         self._arq = arq
         self._seen = (arq.heardAt, arq.answeredAt)
         self._open = False  # a question is out whose answer would count
@@ -167,9 +167,10 @@ class _Rounds:
             self.answered += self._open
             self._open = False
             self.answeredAt = now
-            self.asked = self.heard = 0
+            self.asked = self.heard = self.repeats = 0
         elif heardAt != lastHeard and now - self.answeredAt >= STALE:
             self.heard += 1
+        self.repeats = max(self.repeats, self._arq.repeats)
         if heardAt != lastHeard:
             self._pause = ROUND
 
