@@ -100,11 +100,11 @@ class Client:
         if self._drain is not None:
             self._drain.cutNow()
             return self._drain.whenOver()
-        self._drain = Drain(self._clock, self._muxes, self._endAll, relays)
         self._stop(Failure(ConnectionLost("the client is closing")))
         for link in self.links:
             if not link.answered and not link.mux.streamCount:
                 link.close()
+        self._drain = Drain(self._clock, self._muxes, self._endAll, relays)
         self._drain.begin(seconds)
         return self._drain.whenOver()
 

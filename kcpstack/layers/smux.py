@@ -9,8 +9,9 @@ server that has heard it answers with the same.  Go peers ignore both, and get n
 server, because none asked.  Then each knows what the other means by FIN: see smux_stream.py.
 
 An end that takes no more streams says so with a NOP for LEAVE_ID, and an announced peer says the
-same: from then on neither opens any, so that the session can end with the last of them, and nobody
-waits for a stream that nobody heard of.
+same: from then on neither opens any, and nobody waits for a stream that nobody heard of.  When
+there is no stream left, whoever asked first goes, with a last NOP that acknowledges what it has; the other
+stays for LEAVE_PATIENCE to acknowledge that.
 
 What bounds memory: a version 2 peer may have streamBuffer unread on each stream, and breaking that
 ends the session; when more than sessionBuffer is unread on all streams together, the session's transport
@@ -42,7 +43,7 @@ LEAVE_ID = 0x6B637078  # "xpck"; even as well
 FIRST_STREAM = 3
 LAST_STREAM = 0xFFFFFFFF
 KEEPALIVE_TIMEOUT = 30.0  # seconds of silence; kcptun's own value
-LEAVE_PATIENCE = 2.0  # seconds for a peer to say that it leaves, too; some round trips and retransmissions
+LEAVE_PATIENCE = 3.0  # seconds for a peer to answer that we leave, or to have its last data acknowledged
 MAX_STREAMS = 65536  # a session's share of what one process can have open
 URGENT_LIMIT = 16 * MAX_STREAMS  # bytes; one FIN and mark for each stream there can be
 
@@ -94,6 +95,7 @@ class SmuxSession:
         self._up = False
         self._losing = False
         self._leaving = False  # the peer has been told that no more streams are taken
+        self._asked = False  # before it told us
         self._peerLeaving = False  # and has told us
         self._leaveHeard: Callable[[], None] | None = None
         self._leaveTimer: Any = None
@@ -378,21 +380,19 @@ class SmuxSession:
     def _sayLeave(self) -> None:
         if self._up and not self._leaving and self.marksClosed:
             self._leaving = True
+            self._asked = not self._peerLeaving
             self._sendUrgent(NOP, LEAVE_ID)
 
     def _loseIfEmpty(self) -> None:
-        """Wait, for a while, until an announced peer has said that it opens no more streams either."""
         if not self._losing or not self._up or self._streams:
             return
-        if not self._leaving or not self.peerAnnounced or self._peerLeaving:
+        if not self._leaving or not self.peerAnnounced:
+            self._lose()
+        elif self._asked and self._peerLeaving:
+            self._sendUrgent(NOP, 0)
             self._lose()
         elif self._leaveTimer is None:
-            self._leaveTimer = self.clock.callLater(LEAVE_PATIENCE, self._leaveUnanswered)
-
-    def _leaveUnanswered(self) -> None:
-        self._leaveTimer = None
-        self._peerLeaving = True  # or gone
-        self._loseIfEmpty()
+            self._leaveTimer = self.clock.callLater(LEAVE_PATIENCE, self._lose)
 
     def _lose(self) -> None:
         if self._up:
@@ -408,7 +408,7 @@ class SmuxSession:
             return
         self._up = False
         for timer in (self._timer, self._leaveTimer):
-            if timer is not None:
+            if timer is not None and timer.active():
                 timer.cancel()
         self._timer = self._leaveTimer = None
         streams = list(self._streams.values())
