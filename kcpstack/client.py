@@ -117,6 +117,8 @@ class Client:
         """End all sessions at once, and with them their streams; the server is told if one flush can
         do it."""
         self._stop(Failure(defer.CancelledError()))
+        if self._drain is not None:
+            self._drain.endNow()
         self._endAll()
 
     def _newSlot(self, number: int) -> Slot:

@@ -121,6 +121,13 @@ class Drain:
         else:
             self._end()
 
+    def endNow(self) -> None:
+        """Wait for nobody any more."""
+        if self._outcome is None:
+            self._cut("closed at once")
+        if not self._over:
+            self._end()
+
     def sessionEnded(self, mux: SmuxSession) -> None:
         """``mux`` is over, and not among ``muxes()`` any more."""
         if self._outcome is None:

@@ -81,6 +81,8 @@ class Server:
     def close(self) -> Any:
         """End all sessions at once; each client is told if one flush can do it.  Returns a Deferred
         that fires when the socket is closed."""
+        if self._drain is not None:
+            self._drain.endNow()
         return self._endAll()
 
     def _endAll(self) -> Any:

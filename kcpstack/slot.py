@@ -78,10 +78,11 @@ class Dialling:
         ports = self.address.ports
         if len(ports) == 1:
             return ports[0]
-        if len(self._shunned) == len(ports):
+        candidates = [port for port in ports if port not in self._shunned]
+        if not candidates:
             latest = next(reversed(self._shunned))
             self._shunned = {latest: None}
-        candidates = [port for port in ports if port not in self._shunned]
+            candidates = [port for port in ports if port != latest]
         return candidates[self.random(len(candidates))]
 
 

@@ -251,6 +251,29 @@ def test_whatArrivedAndWasNotTakenIsCountedToo(end):
 
 
 @bothEnds
+@pytest.mark.parametrize("seed", range(12))
+def test_whateverIsMissingAtTheOtherEndWasCounted(end, seed):
+    rng = random.Random(seed)
+    tunnel, streams = connected(
+        streams=5, smuxver=rng.choice((1, 2)), sndwnd=rng.choice((32, 1024)), faults={"loss": rng.choice((0.0, 0.05, 0.2))}
+    )
+    ours, theirs = ends(tunnel, streams, end)
+    written = 0
+    for protocol in ours:
+        piece = MEGABYTE[: rng.choice((0, 10, 5000, 300_000))]
+        written += len(piece)
+        protocol.transport.write(piece)
+        if rng.random() < 0.8:
+            protocol.transport.loseConnection()
+    tunnel.advance(rng.choice((0, 0.02, 0.1, 0.5)))
+    outcome = Drained(tunnel, end, rng.choice((0, 0.05, 0.3, 5))).wait(20)
+    missing = written - sum(len(protocol.received) for protocol in theirs)
+    assert missing <= outcome.unacknowledged <= written
+    if outcome.complete:
+        assert all(protocol.lost.check(ConnectionDone) for protocol in theirs)
+
+
+@bothEnds
 @pytest.mark.parametrize("seconds", [0, 5])
 def test_aCutIsAnAbortAtBothEndsAndTheOtherLearnsOfItAtOnce(end, seconds):
     tunnel, streams = connected(streams=3)
@@ -330,6 +353,16 @@ def test_closeTellsTheOtherEndInOneFlush(end):
     assert tunnel.client.links == [] if end == "client" else tunnel.server.conversations() == []
     tunnel.advance(0.1)
     assert all(protocol.lost is not None and protocol.lost.check(ConnectionLost) for protocol in theirs)
+
+
+@bothEnds
+def test_closeEndsADrainAndStillCounts(end):
+    tunnel, streams = connected(streams=2)
+    drained = Drained(tunnel, end, 30)
+    tunnel.advance(3)
+    drained.end.close()
+    assert drained.outcome is not None and drained.outcome.streams == 2
+    assert nothingIsLeft(tunnel)
 
 
 def test_aServerForgetsTheSessionOfAClientThatLeft():
