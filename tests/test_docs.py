@@ -94,3 +94,10 @@ def test_there_is_news_of_this_version() -> None:
     fragments = list((CHECKOUT / "newsfragments").glob("*.*.md"))
     assert all(re.fullmatch(r"\d+(\.[a-z-]+)?\.(feature|bugfix|doc|removal|misc)\.md", path.name) for path in fragments)
     assert all(path.read_text().strip() for path in fragments)
+
+
+def test_every_option_has_a_test_that_shows_it_at_work() -> None:
+    sys.path.insert(0, str(CHECKOUT / "docs"))
+    from optiontests import testsOfOptions
+
+    assert [name for name, tests in testsOfOptions().items() if not tests] == []

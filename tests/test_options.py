@@ -237,6 +237,7 @@ def test_a_switch_takes_a_value_after_an_equals_sign_and_the_last_one_counts():
         ("client start", "start: every option starts with a dash; --help explains every option"),
     ],
 )
+@pytest.mark.option("tcp")
 def test_a_wrong_line_is_refused_with_one_line_that_says_what_would_do(line, says):
     assert refusal(line) == says
 

@@ -34,6 +34,7 @@ BAD_BYTES = 192 * 1024  # in both directions at once
 
 
 @pytest.mark.parametrize("client,server,crypt", PAIRS, ids=["-".join(pair) for pair in PAIRS])
+@pytest.mark.option("crypt")
 def test_a_bulk_transfer_and_a_bad_link(tunnel, client, server, crypt):
     it = tunnel(client, server, Wire(crypt=crypt), seed=PAIRS.index((client, server, crypt)))
     it.transfer(upload=BULK_BYTES)

@@ -74,6 +74,7 @@ CASES = casesFor(OURS, GO, CRYPTS) + casesFor(GO, OURS, CRYPTS) + casesFor(OURS,
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.option("crypt", "datashard", "parityshard", "nocomp", "smuxver", "mode", "mtu")
 def test_nothing_is_lost_doubled_or_changed(tunnel, case):
     it = tunnel(case.client, case.server, case.wire, seed=CASES.index(case))
     it.transfer(**case.amounts(CLEAN_BYTES))

@@ -96,6 +96,7 @@ def test_on_a_clean_path_the_ends_count_the_same_segments_and_datagrams(tunnel):
 
 
 @pytest.mark.parametrize("kind", [OURS, GO])
+@pytest.mark.option("snmplog", "snmpperiod")
 def test_snmplog_writes_rows_with_a_header_into_a_file_named_by_the_time(tunnel, tmp_path, kind):
     options = ("--snmplog", f"{tmp_path}/snmp-January.csv", "--snmpperiod", "1")
     it = tunnel(kind, kind, Wire(), serverWire=Wire(extra=options))
