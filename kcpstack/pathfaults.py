@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.logger import Logger
-
 from kcpstack.addresses import shown
 from kcpstack.kernels.pathcheck import PathFault, Verdict
 from kcpstack.lograte import RareLog
@@ -34,18 +32,14 @@ TEXTS = {
 
 
 class PathLog:
-    """Warnings about paths, at the rate of RareLog: of one host, each kind of fault once in a while."""
+    """Says them to ``findings``, whose rate is bounded: of one host, each kind of fault once in a while."""
 
-    def __init__(self, clock: Any) -> None:
-        self._lines = RareLog(_log, clock)
+    def __init__(self, findings: RareLog) -> None:
+        self._findings = findings
 
     def faultFound(self, conv: int, address: Any, fault: PathFault) -> None:
         """Say it.  ``address`` is the peer's: a socket's tuple or an IAddress."""
         peer = shown(address)
         host = peer.rpartition(":")[0]  # each session that a client dials has a port of its own
-        self._lines.warn(
-            (host, fault.verdict), TEXTS[fault.verdict], conv=conv, peer=peer, **dict(fault._asdict(), verdict=fault.verdict.value)
-        )
-
-
-_log = Logger()
+        facts = {**fault._asdict(), "verdict": fault.verdict.value}
+        self._findings.warn(("path", fault.verdict, host), TEXTS[fault.verdict], conv=conv, peer=peer, **facts)

@@ -6,9 +6,10 @@ import random
 
 import pytest
 from conversations import Ends
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import Logger, formatEvent, globalLogPublisher
 
 from kcpstack.kernels.pathcheck import Verdict
+from kcpstack.lograte import RareLog
 from kcpstack.pathfaults import PathLog
 
 MODES = ["normal", "fast", "fast2", "fast3"]
@@ -265,7 +266,7 @@ class TestLines:
         ends = met(faults={"mtu": 1280}, mtu=1400)
         ends.client.pour()
         ends.run(SOON)
-        PathLog(ends.clock).faultFound(0xABC, ("192.0.2.1", 29900), self.found(ends, "client"))
+        PathLog(RareLog(Logger(), ends.clock)).faultFound(0xABC, ("192.0.2.1", 29900), self.found(ends, "client"))
         (line,) = [line for line in lines if "vanish" in line]
         assert line.startswith(
             "Session 00000abc: datagrams of 1400 bytes vanish on the way to 192.0.2.1:29900, while those of 45 arrive"
@@ -278,8 +279,8 @@ class TestLines:
         ends.client.write(100)
         ends.run(SOON)
         fault = self.found(ends, "server")
-        PathLog(ends.clock).faultFound(1, ends.server.session.getPeer(), fault)
-        PathLog(ends.clock).faultFound(1, ends.server.session.getPeer(), fault._replace(verdict=Verdict.UNHEARD))
+        PathLog(RareLog(Logger(), ends.clock)).faultFound(1, ends.server.session.getPeer(), fault)
+        PathLog(RareLog(Logger(), ends.clock)).faultFound(1, ends.server.session.getPeer(), fault._replace(verdict=Verdict.UNHEARD))
         deaf, unheard = (line for line in lines if "NAT between us" in line)
         assert "10.99.0.1:40000 does not hear our answers" in deaf and f"{fault.questions} questions in 6 s" in deaf
         assert "we hear 10.99.0.1:40000, but it does not hear us" in unheard
@@ -290,7 +291,7 @@ class TestLines:
         ends.client.write(100)
         ends.run(SOON)
         fault = self.found(ends, "server")
-        log = PathLog(ends.clock)
+        log = PathLog(RareLog(Logger(), ends.clock))
         for port in range(50):
             log.faultFound(port, ("192.0.2.1", 1000 + port), fault)
             log.faultFound(port, ("192.0.2.2", 1000 + port), fault)
