@@ -174,8 +174,8 @@ class CryptCheck:
             return f"open with kcptun's default key{other}: that end has no --key set, give it {wanted}"
         if theirs == FALLBACK and ours not in OLD_METHODS:
             return (
-                f"open with --crypt {theirs}, not {ours}: an old kcptun (Debian's) takes a method that it does not "
-                f"know, like {ours}, for {theirs}: give both ends the same --crypt, one that both know"
+                f"open with --crypt {theirs}, not {ours}: give both ends the same --crypt, one that both know (an old "
+                f"kcptun, Debian's, takes a method that it does not know, like {ours}, for {theirs})"
             )
         return f"open with --crypt {theirs}, not {ours}: give both ends the same --crypt"
 

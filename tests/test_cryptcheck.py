@@ -119,8 +119,8 @@ def test_an_old_kcptun_that_took_an_unknown_crypt_for_aes_is_named_as_the_cause(
     it = port(crypt=ours, key="ours")
     it.hear(*sealed(10, "aes"))
     assert it.lines == [
-        (f"Datagrams from 192.0.2.7:41000 open with --crypt aes, not {ours}: an old kcptun (Debian's) takes a method "
-        f"that it does not know, like {ours}, for aes: give both ends the same --crypt, one that both know")
+        f"Datagrams from 192.0.2.7:41000 open with --crypt aes, not {ours}: give both ends the same --crypt, one that "
+        f"both know (an old kcptun, Debian's, takes a method that it does not know, like {ours}, for aes)"
     ]
 
 

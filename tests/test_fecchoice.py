@@ -133,8 +133,8 @@ def test_a_mismatch_is_said_once_and_fec_stops(client):
     client.hear(conversation, (5, 2), groups=6)
     assert client.sent(conversation) is None
     assert client.lines == [
-        "10.0.0.1:29900 sends FEC 5/2 and we FEC 10/3: an old kcptun (Debian's) corrupts streams where they differ and "
-        "packets get lost, so we send none from now on: give both ends the same --datashard and --parityshard"
+        ("10.0.0.1:29900 sends FEC 5/2 and we FEC 10/3: an old kcptun (Debian's) corrupts streams where they differ and "
+        "packets get lost, so we send none from now on: give both ends the same --datashard and --parityshard")
     ]
 
 
