@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
     def __str__(self) -> str:
         if self.complete:
             return "every stream had ended and everything was acknowledged"
-        when = f"after {self.seconds:.0f} s" if self.seconds else "at once"
+        when = f"after {self.seconds:.0f} s" if self.seconds >= 0.5 else "at once"
         when += f" ({self.why})" if self.why else ""
         said = []
         if self.streams:
