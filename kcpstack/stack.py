@@ -32,6 +32,7 @@ from kcpstack.fecchoice import NO_FEC, AnsweringFEC, CallingFEC
 from kcpstack.interfaces import IDatagramReceiver, IDatagramTransport
 from kcpstack.kernels.arq import ARQ, Tuning
 from kcpstack.kernels.congestion import FixedWindow, SlowStart
+from kcpstack.kernels.pathcheck import PathFault
 from kcpstack.kernels.qpp import Pads
 from kcpstack.kernels.segment import OVERHEAD, Glimpse, glimpse, isWhole
 from kcpstack.layers.crypt import CryptLayer
@@ -42,6 +43,7 @@ from kcpstack.layers.smux import SmuxSession
 from kcpstack.layers.snappy import CompressedTransport
 from kcpstack.lograte import RareLog
 from kcpstack.options import Settings
+from kcpstack.pathfaults import PathLog
 from kcpstack.schedule import Schedule
 
 __all__ = ["Conversation", "Port", "Surroundings", "buildMux", "padded", "peek", "tuningOf"]
@@ -156,6 +158,8 @@ class Conversation:
             port.transport.getHost(),
             _asAddress(self._remote),
         )
+        self.session.setRate(settings.ratelimit)
+        self.session.watchPath(self._pathFault)
         _opened(around.counters, answering)
 
     def datagramsReceived(self, batch: Batch) -> None:
@@ -216,6 +220,9 @@ class Conversation:
             self._fec.sent(len(batch), now)
         self._encoder.encode(batch, now)
         self._port.send(batch, self.address)
+
+    def _pathFault(self, session: KCPSession, fault: PathFault) -> None:
+        PathLog(self._port.around.findings).faultFound(self.conv, self.address or self._remote, fault)
 
     def _over(self, session: KCPSession) -> None:
         self._port.around.counters.CurrEstab -= 1
