@@ -81,6 +81,7 @@ class Drain:
         self._lost = self._unacknowledged = 0  # of sessions that failed while we waited
         self._timer: Any = None
         self._over = False
+        self._closed: Outcome | None = None  # once the sockets are closed, too
         self._waiters: list[Deferred[Outcome]] = []
 
     def begin(self, seconds: float) -> None:
@@ -106,8 +107,8 @@ class Drain:
     def whenOver(self) -> Deferred[Outcome]:
         """Fires when everything is closed."""
         waiter: Deferred[Outcome] = Deferred()
-        if self._over:
-            waiter.callback(self._outcome)
+        if self._closed is not None:
+            waiter.callback(self._closed)
         else:
             self._waiters.append(waiter)
         return waiter
@@ -171,19 +172,21 @@ class Drain:
     def _end(self) -> None:
         self._over = True
         self._stopTimer()
-        if self._outcome is None:
-            self._outcome = self._counted()
-        (_log.info if self._outcome.complete else _log.warn)("Closed: {outcome}", outcome=self._outcome)
-        maybeDeferred(self._endAll).addBoth(self._ended)
+        outcome = self._outcome = self._outcome or self._counted()
+        (_log.info if outcome.complete else _log.warn)("Closed: {outcome}", outcome=outcome)
+        ended = maybeDeferred(self._endAll)
+        ended.addErrback(lambda failure: _log.failure("A socket could not be closed", failure))
+        ended.addCallback(self._ended, outcome)
 
     def _stopTimer(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
 
-    def _ended(self, result: Any) -> None:
+    def _ended(self, result: Any, outcome: Outcome) -> None:
+        self._closed = outcome
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
-            waiter.callback(self._outcome)
+            waiter.callback(outcome)
 
 
 def endNow(mux: SmuxSession, session: KCPSession, schedule: Schedule) -> None:

@@ -158,16 +158,16 @@ class FrameSender:
                 if not parts:
                     self._loseIfAsked()
                     return
-                self._write(b"".join(parts), frames)
+                self._write(self._transport, b"".join(parts), frames)
         finally:
             self._pumping = False
 
-    def _write(self, data: bytes, frames: Frames) -> None:
+    def _write(self, transport: Any, data: bytes, frames: Frames) -> None:
         if self.ledger is None:
-            self._transport.write(data)
+            transport.write(data)
             return
         self.ledger.begin()
-        self._transport.write(data)
+        transport.write(data)
         self.ledger.wrote(len(data), frames)
 
     def _gather(self, frames: Frames) -> list[Any]:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 from smuxpairs import Pair
-from tunnel import Endless, Recorder, Tunnel
+from tunnel import Recorder, Tunnel
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.logger import capturedLogs, formatEvent
@@ -103,7 +103,7 @@ def test_openStreamsGoOnAndTheDrainEndsWithTheLast(end):
 @bothEnds
 @pytest.mark.parametrize("seconds", [0, 30])
 def test_anIdleEndClosesInTwoRoundTrips(end, seconds):
-    tunnel, streams = connected(streams=0)
+    tunnel, _ = connected(streams=0)
     drained = Drained(tunnel, end, seconds)
     assert drained.wait().complete
     assert drained.took < 0.1
@@ -112,7 +112,7 @@ def test_anIdleEndClosesInTwoRoundTrips(end, seconds):
 
 @bothEnds
 def test_anIdleEndDoesNotWaitLongForAPeerThatIsGone(end):
-    tunnel, streams = connected(streams=0)
+    tunnel, _ = connected(streams=0)
     tunnel.network.configure(cut=True)
     drained = Drained(tunnel, end, 30)
     assert drained.wait().complete
@@ -187,7 +187,7 @@ def test_aClientLeavesAServerThatClosesAtOnceAndItsStreamsWaitForTheNext():
 @pytest.mark.option("closewait")
 def test_aDrainThatTimesOutCutsAndCountsEveryByte(end):
     tunnel, streams = connected(streams=3)
-    ours, theirs = ends(tunnel, streams, end)
+    ours, _ = ends(tunnel, streams, end)
     tunnel.network.configure(cut=True)
     for protocol, length in zip(ours, (100_000, 20_345, 0)):
         protocol.transport.write(MEGABYTE[:length])
@@ -289,7 +289,7 @@ def test_aCutIsAnAbortAtBothEndsAndTheOtherLearnsOfItAtOnce(end, seconds):
 
 @bothEnds
 def test_aSecondCallCutsAtOnce(end):
-    tunnel, streams = connected()
+    tunnel, _streams = connected()
     drained = Drained(tunnel, end, 30)
     tunnel.advance(12)
     again = Drained(tunnel, end, 30)
@@ -313,7 +313,7 @@ def test_cutNowEndsAWaitAndThenTheFarewell(end):
 
 @bothEnds
 def test_aPeerThatIsNotThereHoldsUpACutForTheFarewellAlone(end):
-    tunnel, streams = connected()
+    tunnel, _streams = connected()
     tunnel.network.configure(cut=True)
     drained = Drained(tunnel, end, 0)
     drained.wait(5)
@@ -357,7 +357,7 @@ def test_closeTellsTheOtherEndInOneFlush(end):
 
 @bothEnds
 def test_closeEndsADrainAndStillCounts(end):
-    tunnel, streams = connected(streams=2)
+    tunnel, _streams = connected(streams=2)
     drained = Drained(tunnel, end, 30)
     tunnel.advance(3)
     drained.end.close()

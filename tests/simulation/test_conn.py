@@ -258,7 +258,7 @@ def test_aPortThatDoesNotAnswerIsNotTriedAgainBeforeTheOthers():
     tunnel.advance(300)
     ports = dialledPorts(tunnel)
     assert len(ports) > 8
-    for first in range(0, len(ports) - 4):
+    for first in range(len(ports) - 4):
         assert ports[first] != ports[first + 1]
     assert sorted(ports[:4]) == [29900, 29901, 29902, 29903]
 
