@@ -41,7 +41,7 @@ class Server:
         self._lines = BoundedLog(_log, around.clock)
         self._muxes: dict[Conversation, SmuxSession] = {}
         self._drain: Drain | None = None
-        self._known: set[int] = set()  # convs there were when the drain began
+        self._known: set[int] = set()  # convs of the sessions that a drain lets go on
         self._fanout = Fanout(self._accept, self._peek, around.counters, self._lines)
         self.port = Port(transport, settings, around)
         self.port.received = self._fanout.datagramsReceived
@@ -98,7 +98,7 @@ class Server:
     def _accept(self, address: Any, conv: int) -> Conversation:
         conversation = Conversation(self.port, conv, address, True, self._ended)
         conversation.session.watch(self._silent, PATIENCE)
-        mux = buildMux(conversation.session, self._settings, self._around, self._streamFactory)
+        mux = buildMux(conversation, self._settings, self._around, self._streamFactory)
         mux.keepLedger(conversation.arq)
         self._muxes[conversation] = mux
         self._lines.info("Session {conv:08x} from {peer}", conv=conv, peer=shown(address))
@@ -112,6 +112,7 @@ class Server:
     def _ended(self, conversation: Conversation) -> None:
         self._fanout.forget(conversation)
         self._lines.info("Session {conv:08x} is over", conv=conversation.conv)
+        self._known.discard(conversation.conv)
         mux = self._muxes.pop(conversation)
         if self._drain is not None:
             self._drain.sessionEnded(mux)
