@@ -25,6 +25,7 @@ import enum
 from typing import Any, NamedTuple
 
 from kcpstack.interfaces import IARQ
+from kcpstack.kernels.reassembly import REPEATS
 from kcpstack.kernels.segment import OVERHEAD
 
 __all__ = ["PathCheck", "PathFault", "Verdict"]
@@ -59,7 +60,7 @@ class PathCheck:
         self.fault: PathFault | None = None
         self.lookAt: float | None = None
         self._arq = arq
-        self._round: _Rounds | None = None
+        self._rounds: _Rounds | None = None  # while a check is under way
         self._suspects: list[Any] = []  # long segments in flight; none of them may be acknowledged
         self._faultAt = 0.0
         self._restsUntil = 0.0
@@ -72,12 +73,12 @@ class PathCheck:
         if self.fault is not None and not self._healed():
             return None
         self.fault = None
-        if self._round is None:
+        if self._rounds is None:
             self.lookAt = self._beginsAt(now)
             if self.lookAt is None or now < self.lookAt:
                 return None
             self._begin(now, headroom)
-        rounds = self._round
+        rounds = self._rounds
         assert rounds is not None
         rounds.observe(now)
         self.fault = self._verdict(rounds, now, headroom)
@@ -104,20 +105,23 @@ class PathCheck:
         """When to begin: at once where the peer repeats itself, else when the oldest segment has waited
         long enough; None where all is well again."""
         oldest = self._arq.oldest()
-        if self._arq.repeats < REPEATS and (oldest is None or oldest.sent == oldest.firstSent):
+        if self._arq.repeats >= REPEATS:
+            begins = now
+        elif oldest is not None and oldest.sent != oldest.firstSent:
+            begins = oldest.firstSent + PATIENCE
+        else:
             return None
-        begins = now if self._arq.repeats >= REPEATS or oldest is None else oldest.firstSent + PATIENCE
         return max(begins, self._restsUntil)
 
     def _begin(self, now: float, headroom: int) -> None:
-        self._round = _Rounds(self._arq, now)
+        self._rounds = _Rounds(self._arq, now)
         oldest = self._arq.oldest()
         self._suspects = []
         if oldest is not None and len(oldest.data) + OVERHEAD + headroom > SHORT:
             self._suspects = self._arq.inFlight(len(oldest.data), SUSPECTS)
 
     def _end(self, now: float, rest: float) -> None:
-        self._round = None
+        self._rounds = None
         self.lookAt = None
         self._restsUntil = now + rest
 
@@ -205,8 +209,7 @@ class _Rounds:
         return self._askAt
 
 
-REPEATS = 3  # in a row; as the receiving half counts them (kcpstack/kernels/reassembly.py)
-PATIENCE = 1000.0  # ms; what takes longer is rare on paths of 20 % loss
+PATIENCE = 1000.0  # ms; what takes longer is rare where a fifth is lost
 ROUND = 250.0  # ms; four short datagrams a second, and as many long ones
 ROUND_MAX = 4000.0  # ms; while nobody is there
 ROUNDS_IN_RTO = 4  # on a long path, rounds need not follow each other faster

@@ -12,7 +12,7 @@ from collections import deque
 from kcpstack.counters import Counters
 from kcpstack.kernels.segment import ACK, HEADER, MASK, Packer, nearest
 
-__all__ = ["Reassembly"]
+__all__ = ["ACKS_KEPT", "REPEATS", "Reassembly"]
 
 
 class Reassembly:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
+from badpaths import SECONDS, badPath
 from conversations import Ends
 from twisted.logger import Logger, formatEvent, globalLogPublisher
 
@@ -16,7 +15,6 @@ MODES = ["normal", "fast", "fast2", "fast3"]
 SHARDS = [(0, 0), (10, 3)]
 SOON = 10.0  # virtual seconds from the fault to its name
 LOSSY = {"loss": 0.2, "jitter": 10.0}
-THIN = [(pause, length) for pause in (0.05, 0.3, 1.0) for length in (100, 1300)]
 
 
 def met(seed=1, faults=None, shards=(0, 0), **options) -> Ends:
@@ -155,35 +153,9 @@ class TestNoFalseAlarm:
     @pytest.mark.parametrize("first", range(0, 40, 10))
     def test_no_fault_is_found_in_a_path_that_is_only_bad(self, first):
         for seed in range(first, first + 10):
-            ends = self.badPath(seed)
-            ends.run(40)
+            ends = badPath(seed)
+            ends.run(SECONDS)
             assert verdicts(ends) == {"client": [], "server": []}, f"seed {seed}\n{ends.network.history()}"
-
-    def badPath(self, seed: int) -> Ends:
-        """A fifth lost in each direction, jitter, and cuts of either or both directions for up to 2.5 s."""
-        rng = random.Random(f"bad path {seed}")
-        ends = met(
-            seed,
-            {**LOSSY, "delay": rng.choice((1.0, 20.0, 150.0)), "reorder": rng.choice((0.0, 0.05))},
-            rng.choice(SHARDS),
-            mode=rng.choice([*MODES, "default"]),
-            mtu=rng.choice((600, 1350, 1500)),
-            sndwnd=rng.choice((8, 128)),
-        )
-        at = 0.0
-        while at < 40:
-            at += rng.uniform(3, 8)
-            paths = rng.choice(((ends.up,), (ends.down,), (ends.up, ends.down)))
-            for path in paths:
-                ends.clock.callLater(at, path.configure, cut=True)
-            at += rng.uniform(0.2, 2.5)
-            for path in paths:
-                ends.clock.callLater(at, path.configure, cut=False)
-        pause, length = rng.choice(THIN)
-        for index in range(int(40 / pause)):
-            end = rng.choice((ends.client, ends.server))
-            ends.clock.callLater(index * pause, end.write, length if rng.random() < 0.9 else 20_000)
-        return ends
 
     def test_nobody_there_and_a_peer_that_forgot_us_are_silence_and_no_fault(self):
         for forgets in (False, True):
