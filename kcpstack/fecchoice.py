@@ -1,14 +1,15 @@
 """Which FEC parameters an end sends with, seeing what its peer sends.
 
-Our receiver learns the parameters of any sender.  An old Go receiver does not: with parameters other than its
-own, on a path that loses, it rebuilds garbage and the streams on it break (docs/fec.rst has numbers).  What
-a Go peer sends with is also what it receives with, so
+A receiver of ours learns the parameters of any sender.  An old Go receiver does not: with parameters other than
+its own, on a path that loses, it rebuilds garbage, and the streams on it break (docs/fec.rst has numbers).  What
+a Go peer sends with is also what it receives with, so nobody here sends any FEC before it knows its peer:
 
-- the answering end (a server) sends as its peer does, and nothing until that is known;
-- the calling end sends as it was told, and stops where the peer turns out to send otherwise.  Following
-  would be no better: the old receiver has by then left its own parameters behind, and does not find back.
+- the end that was called (a server) sends as its peer does;
+- the calling end sends as it was told to a peer of our kind, and to one that shows the same parameters.  To
+  any other it sends none.  (What a Go receiver takes in of other FEC stays with it: to follow it later, with
+  its own parameters, does not mend it.)
 
-Both are given the decoder's knowledge and choose (d, p); NO_FEC is for none.
+The choice is (d, p), or NO_FEC.
 """
 
 from __future__ import annotations
@@ -23,53 +24,43 @@ NO_FEC = (0, 0)  # parameters that turn an encoder off
 class AnsweringFEC:
     """Sends as the peer does, unless that would make much of little."""
 
-    def choose(self, decoder: Any, now: float) -> tuple[int, int]:
-        """What to send with from now on.  ``decoder`` is the FECDecoder of what arrives, just asked."""
+    mismatch: tuple[int, int] | None = None
+
+    def choose(self, decoder: Any, isOurs: bool, spoken: bool) -> tuple[int, int]:
+        """See CallingFEC."""
         seen: tuple[int, int] = decoder.parameters or NO_FEC
         return seen if seen[1] <= PARITY_MAX * seen[0] else NO_FEC
 
-    def sent(self, count: int, now: float) -> None:
-        """So many datagrams are being sent: nothing follows."""
-
 
 class CallingFEC:
-    """Sends with ``own``, until the peer turns out to send otherwise; ``mismatch`` is then what it sends with.
+    """Sends with ``own`` where that can do no harm.  ``mismatch``: what the peer turned out to send with
+    (NO_FEC for none), where that is something else and the peer is not known to bear ours."""
 
-    ``doubted``: it did so when it was last called, so this end begins without FEC.
-
-    A peer of ours answers without FEC until it knows our parameters, so that there is none yet says
-    nothing; but where there is none long after it must know them, there will be none."""
-
-    def __init__(self, own: tuple[int, int], doubted: bool = False) -> None:
+    def __init__(self, own: tuple[int, int]) -> None:
         self.mismatch: tuple[int, int] | None = None
         self._own = own
-        self._choice = NO_FEC if doubted else own
-        self._unsaid = GROUPS_TO_LEARN * sum(own)  # datagrams to send before the peer must know our parameters
-        self._knownAt: float | None = None
-        self._mayBeSilent = own[1] > PARITY_MAX * own[0]  # see AnsweringFEC
+        self._choice = NO_FEC
+        self._plain = 0  # batches without any FEC since the peer has spoken
 
-    def choose(self, decoder: Any, now: float) -> tuple[int, int]:
-        """What to send with from now on.  ``decoder`` is the FECDecoder of what arrives, just asked."""
+    def choose(self, decoder: Any, isOurs: bool, spoken: bool) -> tuple[int, int]:
+        """What to send with from now on; to be asked for each batch that arrives.
+
+        ``decoder`` is the FECDecoder that it went through, ``isOurs`` whether the peer has shown that it is
+        of our kind, and ``spoken`` whether anything of the stream above has come: who is of our kind shows
+        that first."""
+        if isOurs:
+            self.mismatch = None
+            self._choice = self._own
+            return self._choice
         seen = decoder.parameters
-        if seen is None and self._neverComes(decoder, now):
-            seen = NO_FEC
+        if seen is None and spoken and not decoder.heard:
+            self._plain += 1
+            seen = NO_FEC if self._plain >= PLAIN_ENOUGH else None
         if seen is not None:
             self.mismatch = None if seen == self._own else seen
             self._choice = self._own if self.mismatch is None else NO_FEC
         return self._choice
 
-    def sent(self, count: int, now: float) -> None:
-        """So many datagrams are being sent."""
-        if self._unsaid > 0:
-            self._unsaid -= count
-            self._knownAt = now
-
-    def _neverComes(self, decoder: Any, now: float) -> bool:
-        if decoder.heard or self._unsaid > 0 or self._mayBeSilent or self._choice == NO_FEC:
-            return False
-        return self._knownAt is not None and now - self._knownAt > ANSWER_TIME
-
 
 PARITY_MAX = 3  # times the data shards; a peer that asks for more (up to 255 are possible) wants an amplifier
-GROUPS_TO_LEARN = 8  # a receiver of ours needs three, where a fifth is lost
-ANSWER_TIME = 2000.0  # ms; what was sent before our peer knew us has arrived by then
+PLAIN_ENOUGH = 8  # batches; the first may be late ones

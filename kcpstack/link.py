@@ -54,7 +54,7 @@ class Link:
         port.received = self._firstReceived
         port.refused = self._nobodyListens
         self._timeout = around.clock.callLater(CONNECT_TIMEOUT, self._timedOut)
-        self.mux = buildMux(self.conversation.session, settings, around)
+        self.mux = buildMux(self.conversation, settings, around)
         self.mux.keepLedger(self.conversation.arq)
         self.mux.watch(self._serverLeaves)
         _log.info("Session {conv:08x} to {peer}", conv=self.conversation.conv, peer=self._peer)

@@ -52,11 +52,6 @@ class RareLog:
         self._forget()
         return len(self._saidAt) >= RARE_LINES
 
-    def said(self, what: Hashable) -> bool:
-        """Whether this was said lately."""
-        self._forget()
-        return what in self._saidAt
-
     def warn(self, what: Hashable, format: str, /, **values: Any) -> None:
         """As Logger.warn.  ``what`` tells warnings apart: of whom, and what it is about."""
         if self.full or what in self._saidAt:

@@ -98,7 +98,7 @@ class Server:
     def _accept(self, address: Any, conv: int) -> Conversation:
         conversation = Conversation(self.port, conv, address, True, self._ended)
         conversation.session.watch(self._silent, PATIENCE)
-        mux = buildMux(conversation.session, self._settings, self._around, self._streamFactory)
+        mux = buildMux(conversation, self._settings, self._around, self._streamFactory)
         mux.keepLedger(conversation.arq)
         self._muxes[conversation] = mux
         self._lines.info("Session {conv:08x} from {peer}", conv=conv, peer=shown(address))

@@ -118,8 +118,8 @@ class Port:
 class Conversation:
     """One peer of a port: FEC and the KCP session.  A member of the fan-out.
 
-    ``answering``: this end was called (a server's).  It sends FEC only as its peer does; the calling end
-    stops where its peer does otherwise (kcpstack/fecchoice.py).
+    ``answering``: this end was called (a server's).  Both begin without FEC, until they know what their
+    peer can bear (kcpstack/fecchoice.py).  ``mux`` is what was built above it.
     ``finished(conversation)`` is called when the session is over.  ``address`` is where to send, None
     on a connected socket; then ``remote`` names the peer."""
 
@@ -142,10 +142,11 @@ class Conversation:
         self._remote = address or remote
         self._decoder = FECDecoder(around.counters)
         self._encoder = FECEncoder()
+        self._mismatch: tuple[int, int] | None = None  # what the peer's FEC is, where we have said so
+        self.mux: SmuxSession | None = None
         self._fec: AnsweringFEC | CallingFEC | None = None
         if wantsFEC:
-            self._fec = AnsweringFEC() if answering else CallingFEC(shards, around.findings.said(self._mismatch()))
-            self._encoder.reconfigure(*self._fec.choose(self._decoder, 0.0))
+            self._fec = AnsweringFEC() if answering else CallingFEC(shards)
         mtu = settings.mtu - port.crypt.overhead - (FEC_HEADER if wantsFEC else 0)
         self._longestSegment = mtu - OVERHEAD
         self.arq = ARQ(conv, mtu, tuningOf(settings), _congestionOf(settings), around.counters)
@@ -168,9 +169,9 @@ class Conversation:
         counters.InPkts += len(batch)
         counters.InBytes += sum(batch.ends) - sum(batch.starts)
         arrived, recovered = self._decoder.decode(batch)
+        self.session.datagramsReceived(arrived, recovered)
         if self._fec is not None:
             self._chooseFEC(self._fec)
-        self.session.datagramsReceived(arrived, recovered)
 
     def isNews(self, seen: Glimpse) -> bool:
         """Whether what was seen of a datagram fits this conversation as it is now."""
@@ -186,25 +187,24 @@ class Conversation:
 
     def _chooseFEC(self, fec: AnsweringFEC | CallingFEC) -> None:
         """Send with other parameters where what arrives says so."""
-        chosen = fec.choose(self._decoder, self._port.schedule.now())
+        isOurs = self.mux is not None and self.mux.peerAnnounced
+        chosen = fec.choose(self._decoder, isOurs, self.session.spoken)
         if (self._encoder.parameters or NO_FEC) != chosen:
             self._encoder.reconfigure(*chosen)
             self.session.batch = self._outbound()
-            if isinstance(fec, CallingFEC) and fec.mismatch is not None:
+        if fec.mismatch != self._mismatch:
+            self._mismatch = fec.mismatch
+            if fec.mismatch is not None:
                 self._sayMismatch(fec.mismatch)
 
-    def _mismatch(self) -> tuple[str, Any]:
-        """What a finding about the peer's FEC is remembered by."""
-        return ("FEC", self._remote and self._remote[0])
-
     def _sayMismatch(self, seen: tuple[int, int]) -> None:
-        settings = self._port.settings
+        settings, remote = self._port.settings, self._remote
         self._port.around.findings.warn(
-            self._mismatch(),
-            "{peer} sends {theirs} and we FEC {data}/{parity}: an old kcptun (Debian's) corrupts streams where they "
-            "differ and packets get lost, so we send none from now on: give both ends the same --datashard and "
+            ("FEC", remote and remote[0], seen),
+            "{peer} sends {theirs}, and we are set to {data}/{parity}: where they differ, an old kcptun (Debian's) "
+            "corrupts streams when packets get lost, so we send none: give both ends the same --datashard and "
             "--parityshard",
-            peer=shown(self._remote),
+            peer=shown(remote),
             theirs="no FEC" if seen == NO_FEC else "FEC {}/{}".format(*seen),
             data=settings.datashard,
             parity=settings.parityshard,
@@ -215,10 +215,7 @@ class Conversation:
         return self._port.plainBatch if self._encoder.parameters is None else self._port.fecBatch
 
     def _send(self, batch: Batch) -> None:
-        now = self._port.schedule.now()
-        if self._fec is not None:
-            self._fec.sent(len(batch), now)
-        self._encoder.encode(batch, now)
+        self._encoder.encode(batch, self._port.schedule.now())
         self._port.send(batch, self.address)
 
     def _pathFault(self, session: KCPSession, fault: PathFault) -> None:
@@ -229,8 +226,10 @@ class Conversation:
         self._finished(self)
 
 
-def buildMux(session: KCPSession, settings: Settings, around: Surroundings, streamFactory: Any = None) -> SmuxSession:
-    """Put smux, and snappy where it is wanted, on a session, and start it.
+def buildMux(
+    conversation: Conversation, settings: Settings, around: Surroundings, streamFactory: Any = None
+) -> SmuxSession:
+    """Put smux, and snappy where it is wanted, on a conversation's session, and start it.
 
     ``streamFactory`` (IProtocolFactory) builds the protocols of streams that the peer opens: with
     one, this is the answering end, which takes smux's version and compression from the first bytes
@@ -251,7 +250,8 @@ def buildMux(session: KCPSession, settings: Settings, around: Surroundings, stre
     above: Any = mux
     if answering or not settings.nocomp:
         above = CompressedTransport(mux, around.counters, recognise=answering)
-    session.start(above)
+    conversation.mux = mux
+    conversation.session.start(above)
     return mux
 
 

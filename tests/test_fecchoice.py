@@ -11,7 +11,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 
 from kcpstack.batch import inboundBatch
 from kcpstack.counters import Counters
-from kcpstack.fecchoice import ANSWER_TIME, GROUPS_TO_LEARN, NO_FEC, AnsweringFEC, CallingFEC
+from kcpstack.fecchoice import NO_FEC, PLAIN_ENOUGH, AnsweringFEC, CallingFEC
 from kcpstack.kernels.segment import HEADER, PUSH
 from kcpstack.layers.fec import FECEncoder
 from kcpstack.options import ClientSettings
@@ -31,60 +31,55 @@ def knowing(parameters, heard=None):
 
 @pytest.mark.parametrize("seen,sent", [(None, NO_FEC), ((5, 2), (5, 2)), ((2, 6), (2, 6)), ((1, 255), NO_FEC)])
 def test_a_server_sends_as_its_client_does_unless_that_would_make_much_of_little(seen, sent):
-    assert AnsweringFEC().choose(knowing(seen), 0) == sent
+    assert AnsweringFEC().choose(knowing(seen), isOurs=True, spoken=True) == sent
 
 
 # ------------------------------------------------------------------ the end that calls
 
 
-def test_a_client_sends_as_it_was_told_from_the_first_datagram_on():
-    assert CallingFEC(OWN).choose(knowing(None), 0) == OWN
+def asked(fec, decoder, isOurs=False, spoken=True, times=1):
+    for _ in range(times):
+        choice = fec.choose(decoder, isOurs, spoken)
+    return choice
 
 
-def test_a_server_with_the_same_parameters_changes_nothing():
+def test_a_client_begins_without():
+    assert asked(CallingFEC(OWN), knowing(None), spoken=False) == NO_FEC
+
+
+@pytest.mark.parametrize("seen", [None, (5, 2), OWN])
+def test_a_server_of_our_kind_gets_what_we_were_told(seen):
     fec = CallingFEC(OWN)
-    assert fec.choose(knowing(OWN), 0) == OWN
+    assert asked(fec, knowing(seen), isOurs=True) == OWN
     assert fec.mismatch is None
 
 
-def test_a_server_with_other_parameters_gets_no_more_fec():
+def test_another_server_gets_fec_once_it_has_shown_the_same_parameters():
     fec = CallingFEC(OWN)
-    assert fec.choose(knowing((5, 2)), 0) == NO_FEC
+    assert asked(fec, knowing(None, heard=True), times=1000) == NO_FEC
+    assert asked(fec, knowing(OWN)) == OWN
+    assert fec.mismatch is None
+
+
+def test_another_server_with_other_parameters_gets_none():
+    fec = CallingFEC(OWN)
+    assert asked(fec, knowing((5, 2))) == NO_FEC
     assert fec.mismatch == (5, 2)
 
 
-def test_what_is_not_known_any_more_changes_nothing():
+@pytest.mark.parametrize("seen,sent", [(OWN, OWN), ((5, 2), NO_FEC)])
+def test_what_is_not_known_any_more_changes_nothing(seen, sent):
     fec = CallingFEC(OWN)
-    fec.choose(knowing((5, 2)), 0)
-    assert fec.choose(knowing(None, heard=True), 0) == NO_FEC
+    asked(fec, knowing(seen))
+    assert asked(fec, knowing(None, heard=True), times=100) == sent
 
 
-def test_a_client_in_doubt_begins_without_and_trusts_a_server_that_shows_the_same():
-    fec = CallingFEC(OWN, doubted=True)
-    assert fec.choose(knowing(None), 0) == NO_FEC
-    assert fec.choose(knowing(OWN), 0) == OWN
-
-
-def test_a_server_that_never_sends_fec_gets_none_once_it_must_have_known_ours():
+def test_another_server_without_fec_gets_none_and_is_found_out():
     fec = CallingFEC(OWN)
-    fec.sent(GROUPS_TO_LEARN * 13 - 1, 0)
-    assert fec.choose(knowing(None), 1e6) == OWN
-    fec.sent(1, 1e6)
-    assert fec.choose(knowing(None), 1e6 + ANSWER_TIME) == OWN
-    assert fec.choose(knowing(None), 1e6 + ANSWER_TIME + 1) == NO_FEC
+    assert asked(fec, knowing(None), spoken=False, times=1000) == NO_FEC
+    assert fec.mismatch is None
+    assert asked(fec, knowing(None), times=PLAIN_ENOUGH) == NO_FEC
     assert fec.mismatch == NO_FEC
-
-
-def test_a_server_that_sends_some_fec_is_waited_for():
-    fec = CallingFEC(OWN)
-    fec.sent(10_000, 0)
-    assert fec.choose(knowing(None, heard=True), 1e6) == OWN
-
-
-def test_no_answer_in_fec_proves_nothing_where_a_server_of_ours_would_give_none():
-    fec = CallingFEC((1, 4))
-    fec.sent(10_000, 0)
-    assert fec.choose(knowing(None), 1e6) == (1, 4)
 
 
 # ------------------------------------------------------------------ in a conversation
@@ -115,7 +110,7 @@ class Client:
         return conversation._encoder.parameters
 
     def note(self, event):
-        if "FEC" in event.get("log_format", ""):
+        if "datashard" in event.get("log_format", ""):
             self.lines.append(formatEvent(event))
 
 
@@ -127,29 +122,30 @@ def client():
     globalLogPublisher.removeObserver(it.note)
 
 
-def test_a_mismatch_is_said_once_and_fec_stops(client):
+def test_a_mismatch_is_said_once_and_no_fec_leaves(client):
     conversation = client.dial()
-    assert client.sent(conversation) == OWN
     client.hear(conversation, (5, 2), groups=6)
     assert client.sent(conversation) is None
     assert client.lines == [
-        ("10.0.0.1:29900 sends FEC 5/2 and we FEC 10/3: an old kcptun (Debian's) corrupts streams where they differ and "
-        "packets get lost, so we send none from now on: give both ends the same --datashard and --parityshard")
+        ("10.0.0.1:29900 sends FEC 5/2, and we are set to 10/3: where they differ, an old kcptun (Debian's) corrupts "
+        "streams when packets get lost, so we send none: give both ends the same --datashard and --parityshard")
     ]
-
-
-def test_the_next_session_begins_without_and_says_nothing_more(client):
-    client.hear(client.dial(), (5, 2))
-    conversation = client.dial()
-    assert client.sent(conversation) is None
-    client.hear(conversation, (5, 2))
-    assert len(client.lines) == 1
-    client.hear(client.dial(), OWN)
+    client.hear(client.dial(), (5, 2), groups=6)
     assert len(client.lines) == 1
 
 
-def test_the_same_parameters_cause_nothing(client):
+def test_the_same_parameters_begin_fec_and_cause_no_line(client):
     conversation = client.dial()
     client.hear(conversation, OWN, groups=6)
+    assert client.sent(conversation) == OWN
+    assert client.lines == []
+
+
+def test_the_announcement_of_a_server_of_our_kind_begins_fec(client):
+    conversation = client.dial()
+    client.hear(conversation, NO_FEC)
+    assert client.sent(conversation) is None
+    conversation.mux = SimpleNamespace(peerAnnounced=True)
+    client.hear(conversation, NO_FEC)
     assert client.sent(conversation) == OWN
     assert client.lines == []

@@ -31,7 +31,7 @@ def providers() -> list:
     port = Port(network.transport(peer=("10.0.0.1", 1)), ClientSettings(), around)
     port.open()
     conversation = Conversation(port, 7, None, False, lambda over: None)
-    mux = buildMux(conversation.session, ClientSettings(), around)
+    mux = buildMux(conversation, ClientSettings(), around)
     cipher = batchCipher(findCipher("aes").build(derivePass("key"), bytes))
     arq = ARQ(1, 1000, Tuning(), FixedWindow(1), Counters())
     return [

@@ -227,7 +227,7 @@ class Caller:
         self._conversation = Conversation(self._port, conv, None, False, lambda over: None, (HOST, number))
         self._port.received = self._conversation.datagramsReceived
         self._stream = Recorder()
-        buildMux(self._conversation.session, ClientSettings(), around).openStream(self._stream)
+        buildMux(self._conversation, ClientSettings(), around).openStream(self._stream)
         stack.callback(self._conversation.session.abortConnection)
 
     def _transport(self, number: int) -> UDPTransport:

@@ -7,6 +7,7 @@ received, the faults that it found in its path, and the datagrams that it sent w
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -24,6 +25,7 @@ from kcpstack.testing.network import SimulatedNetwork, SimulatedTransport, advan
 __all__ = ["SERVER", "End", "Ends"]
 
 SERVER = ("10.0.0.1", 29900)
+OURS: Any = SimpleNamespace(peerAnnounced=True)  # a mux that knows that the server is of our kind
 
 
 class End:
@@ -120,6 +122,7 @@ class Ends:
         port.open()
         conversation = Conversation(port, around.newConversation(), None, False, lambda over: None, SERVER)
         port.received = conversation.datagramsReceived
+        conversation.mux = OURS
         self.client = End(conversation, self.clock)
 
     @property

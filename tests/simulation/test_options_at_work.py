@@ -148,8 +148,9 @@ def test_windows_bound_what_is_out_and_are_what_the_peer_is_told():
 @pytest.mark.parametrize("mtu", [200, 1500])
 def test_no_datagram_is_longer_than_the_mtu_and_full_ones_are_as_long(mtu):
     it = Watched(mtu=mtu, crypt="none", datashard=3, parityshard=1)
+    it.established()
     it.open(b"x" * 20_000)
-    assert it.run(lambda: it.served and len(it.served[0].received) == 20_000)
+    assert it.run(lambda: len(it.served) == 2 and len(it.served[1].received) == 20_000)
     assert max(len(datagram) for _, datagram in it.up) == mtu
 
 
@@ -157,8 +158,10 @@ def test_no_datagram_is_longer_than_the_mtu_and_full_ones_are_as_long(mtu):
 @pytest.mark.parametrize("shards", [(10, 3), (3, 2)])
 def test_parity_follows_each_group_of_data(shards):
     it = Watched(datashard=shards[0], parityshard=shards[1], mode="fast3")
+    it.established()
+    it.up.clear()
     it.open(b"x" * 60_000)
-    assert it.run(lambda: it.served and len(it.served[0].received) == 60_000)
+    assert it.run(lambda: len(it.served) == 2 and len(it.served[1].received) == 60_000)
     kinds = [struct.unpack_from("<IH", datagram) for _, datagram in it.up]
     group = [0xF1] * shards[0] + [0xF2] * shards[1]
     for seqid, kind in kinds:
