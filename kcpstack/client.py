@@ -76,9 +76,10 @@ class Client:
         self._dialAll()
         return opened
 
-    def reconfigure(self, settings: ClientSettings) -> None:
-        """Take over new settings: sessions are dialled with them at once, and take the new streams when
-        the server answers; those that there are go on with the old ones, for the streams that they have."""
+    def reconfigure(self, settings: ClientSettings, renew: bool) -> None:
+        """Take over new settings for new sessions.  ``renew``: dial them at once; they take the new streams
+        when the server answers, and those that there were go on with the old settings, for the streams
+        that they have."""
         self._settings = settings
         self._dialling.reconfigure(settings)
         for slot in self._slots[settings.conn :]:
@@ -87,7 +88,7 @@ class Client:
         del self._slots[settings.conn :]
         for number in range(len(self._slots), settings.conn):
             self._slots.append(self._newSlot(number))
-        for slot in self._slots if self.keepsReady else ():
+        for slot in self._slots if renew and self.keepsReady else ():
             slot.renew()
 
     def drain(self, seconds: float, relays: Any = None) -> defer.Deferred[Outcome]:

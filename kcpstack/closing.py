@@ -193,6 +193,7 @@ def endNow(mux: SmuxSession, session: KCPSession, schedule: Schedule) -> None:
     """End a session at once, with its streams; what tells the peer of it leaves in one flush, as far as
     the windows let it."""
     mux.cut()
+    session.setRate(None)
     mux.flush()
     if session.connected:
         session.due(schedule.now())

@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 
 from kcpstack.batch import Batch
 from kcpstack.closing import endNow
+from kcpstack.kernels.pathcheck import PathFault, Verdict
 from kcpstack.layers.kcp import KCPSession
 from kcpstack.options import Address, ClientSettings
 from kcpstack.stack import Conversation, Port, Surroundings, buildMux, padded
@@ -51,6 +52,7 @@ class Link:
         self._refused = False
         self.conversation = Conversation(port, around.newConversation(), None, False, self._over, peer)
         self.conversation.session.watch(self._silent)
+        self.conversation.pathFaulty = self._pathFaulty
         port.received = self._firstReceived
         port.refused = self._nobodyListens
         self._timeout = around.clock.callLater(CONNECT_TIMEOUT, self._timedOut)
@@ -132,6 +134,10 @@ class Link:
                 hint="" if session.spoken else NEVER_SPOKEN,
             )
             self._port.received = self._receivedInSilence
+            self._owner.linkSilent(self)
+
+    def _pathFaulty(self, fault: PathFault) -> None:
+        if fault.verdict is not Verdict.TOO_LARGE:  # another port may have a path that works both ways
             self._owner.linkSilent(self)
 
     def _receivedInSilence(self, batch: Batch) -> None:

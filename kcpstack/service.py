@@ -23,6 +23,7 @@ from kcpstack.layers.relay import ClientRelayFactory, ServerRelayFactory
 from kcpstack.logfile import LogFile
 from kcpstack.names import listenStream, resolveName, targetEndpoint
 from kcpstack.options import ClientSettings, Options, ServerSettings, Settings
+from kcpstack.options.table import CLIENT, NEW_SESSIONS
 from kcpstack.profiling import ProfilingService
 from kcpstack.reload import Reloading
 from kcpstack.server import Server
@@ -135,6 +136,8 @@ class TunnelService(Service):
             self.reports = self._newReports(settings)
             self.reports.start()
         self.settings = settings
+        for conversation in self._conversations():
+            conversation.session.setRate(settings.ratelimit)
 
     def _open(self) -> None:
         self.reports = self._newReports(self.settings)
@@ -167,9 +170,10 @@ class ClientService(TunnelService):
         self.port: Any = None  # IListeningPort, once started
 
     def reconfigure(self, settings: Settings) -> None:
+        changed = self.settings.changed(settings)
         super().reconfigure(settings)
         self._relays.quiet = settings.quiet
-        self.client.reconfigure(self.settings)
+        self.client.reconfigure(self.settings, any(option.reloadFor(CLIENT) == NEW_SESSIONS for option in changed))
 
     def _newTransport(self, peer: tuple[str, int]) -> UDPTransport:
         settings = self.settings

@@ -121,7 +121,8 @@ class Conversation:
     ``answering``: this end was called (a server's).  Both begin without FEC, until they know what their
     peer can bear (kcpstack/fecchoice.py).  ``mux`` is what was built above it.
     ``finished(conversation)`` is called when the session is over.  ``address`` is where to send, None
-    on a connected socket; then ``remote`` names the peer."""
+    on a connected socket; then ``remote`` names the peer.  ``pathFaulty(fault)``, set by whoever wants to
+    know, is called when it is certain what is wrong with the path; the log knows it already."""
 
     def __init__(
         self,
@@ -139,6 +140,7 @@ class Conversation:
         self.address = address
         self._port = port
         self._finished = finished
+        self.pathFaulty: Callable[[PathFault], None] = _ignore
         self._remote = address or remote
         self._decoder = FECDecoder(around.counters)
         self._encoder = FECEncoder()
@@ -219,6 +221,7 @@ class Conversation:
         self._port.send(batch, self.address)
 
     def _pathFault(self, session: KCPSession, fault: PathFault) -> None:
+        self.pathFaulty(fault)
         PathLog(self._port.around.findings).faultFound(self.conv, self.address or self._remote, fault)
 
     def _over(self, session: KCPSession) -> None:
@@ -316,7 +319,7 @@ def _drop(batch: Batch) -> None:
     """Nobody is there yet."""
 
 
-def _ignore() -> None:
+def _ignore(*facts: Any) -> None:
     """Nobody wants to know."""
 
 

@@ -268,7 +268,7 @@ class KCPSession:
         if left != self._lingerLeft:
             self._lingerLeft = left
             self._lingerUntil = now + LINGER
-        if not left:
+        if not left and self.arq.nextTimeout() is None:  # our last acks have left as well
             self.connectionLost(Failure(ConnectionDone()))
         elif self._lingerUntil is not None and now >= self._lingerUntil:
             unsure = f"{self.arq.unsent} bytes unsent, {self.arq.unacknowledged} segments unacknowledged"

@@ -246,7 +246,7 @@ TABLE: tuple[Option, ...] = (
     Option(
         "ratelimit", WholeNumber(0, BUFFER_MAX, "bytes per second"), 0,
         "most that a session sends, as UDP payload; 0 for no limit",
-        SENDING,
+        SENDING, reload=NOW,
     ),
     Option(
         "dscp", WholeNumber(0, 63), 0, "DSCP of the IP packets: IPv4's TOS and IPv6's traffic class, six bits",
