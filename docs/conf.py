@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+CHECKOUT = Path(__file__).parents[1]
+sys.path[:0] = [str(CHECKOUT / "docs"), str(CHECKOUT), str(CHECKOUT / "tests" / "interop")]
 
 from kcpstack import __version__
 

@@ -5,6 +5,7 @@
     .. modes::                 what each mode stands for
     .. counters:: SNMP         one of the tables of names in kcpstack.counters
     .. interfaces::            every interface of kcpstack.interfaces, with its contract
+    .. mis-set-ups::           the ways to set a tunnel up wrong, and the lines that say so
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from misconfigurations import ROWS
 from optiontests import testsOfOptions
 from sphinx.util.docutils import SphinxDirective
 from zope.interface.interface import Method
@@ -136,6 +138,15 @@ class Interfaces(Generated):
         yield from indented(description.getDoc(), 6)
 
 
+class MisSetUps(Generated):
+    def lines(self) -> Iterator[str]:
+        rows = [["What is wrong", "Client to server", "Which end says", "The line", "Within"]]
+        for row in ROWS:
+            said = " or ".join(f"``{line}``" for line in (row.line, row.instead) if line)
+            rows.append([escaped(row.wrong), escaped(row.between), row.says, said, f"{row.seconds:g} s"])
+        yield from listTable("22 14 10 46 8", rows)
+
+
 def indented(docstring: str, columns: int) -> Iterator[str]:
     yield from (" " * columns + line for line in cleandoc(docstring).splitlines())
     yield ""
@@ -147,4 +158,5 @@ def setup(app: Any) -> dict[str, bool]:
     app.add_directive("modes", Modes)
     app.add_directive("counters", Counters)
     app.add_directive("interfaces", Interfaces)
+    app.add_directive("mis-set-ups", MisSetUps)
     return {"parallel_read_safe": True}

@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+sys.path.append(str(Path(__file__).parent / "interop"))
+
+from misconfigurations import ROWS
+
 from kcpstack import counters, interfaces
-from kcpstack.options import MODES, TABLE, Options, dashed, optionsOf
+from kcpstack.options import MODES, Options, dashed, optionsOf
 from kcpstack.options.commandline import spellingsOf
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -62,6 +66,13 @@ def test_the_counters_and_interfaces_pages_have_every_name(pages: Path) -> None:
     for name in interfaces.__all__:
         for member in [name, *getattr(interfaces, name).names()]:
             assert member in said
+
+
+def test_the_mis_set_ups_page_has_every_line(pages: Path) -> None:
+    said = " ".join(text(pages / "mis-set-ups.html").split())
+    for row in ROWS:
+        assert row.wrong in said
+        assert " ".join(row.line.split()) in said
 
 
 def test_every_make_command_that_is_named_somewhere_is_a_target() -> None:

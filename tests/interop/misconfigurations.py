@@ -25,6 +25,7 @@ from typing_extensions import Self
 __all__ = ["ROWS", "Outcome", "Row", "linesOf", "play", "playOpposite"]
 
 KEY = "a key of our own"
+DEFAULT_KEY = "it's a secrect"
 NOT_AT_DEBIANS = ("aes-128-gcm", "null")
 RIGHT = Wire(key=KEY, mode="fast2")
 ANSWER = 10  # seconds that our client waits for the first answer
@@ -44,7 +45,8 @@ class Row:
     """One way to be wrong.
 
     ``line`` is what the end ``says`` logs within ``seconds`` of traffic; {words} in braces stand for
-    what differs from run to run.  It comes no more than ``most`` times in WATCHED seconds.  ``wire`` and
+    what differs from run to run.  ``instead`` may be said as well as that, depending on what was under way.
+    It comes no more than ``most`` times in WATCHED seconds.  ``wire`` and
     ``serverWire`` are the options, ``right`` those with which both ends are well (the server's, if None)."""
 
     name: str
@@ -57,6 +59,7 @@ class Row:
     serverWire: Wire = RIGHT
     right: Wire | None = None
     seconds: float = 3
+    instead: str | None = None
     most: int = 1
     target: str | None = None
     arrange: Arrange | None = None
@@ -64,8 +67,9 @@ class Row:
     @property
     def pattern(self) -> re.Pattern[str]:
         """Matches the line in a log."""
-        text = re.sub(r"\\\{\w+\\\}", r"\\S+", re.escape(self.line))
-        return re.compile(rf"\] {text}$|^{text}$", re.MULTILINE)
+        lines = filter(None, (self.line, self.instead))
+        text = "|".join(re.sub(r"\\\{\w+\\\}", r"\\S+", re.escape(line)) for line in lines)
+        return re.compile(rf"(?:\] |^)({text})$", re.MULTILINE)
 
     @property
     def opposite(self) -> Wire:
@@ -112,6 +116,16 @@ def path(**faults: float) -> Arrange:
     def arrange(tunnel: Tunnel) -> None:
         tunnel.link.set(**faults)
         restartClient(tunnel)
+
+    return arrange
+
+
+def later(**faults: float) -> Arrange:
+    """A path that becomes so when both ends have talked to each other."""
+
+    def arrange(tunnel: Tunnel) -> None:
+        tunnel.transfer(upload=QUESTION, download=QUESTION)
+        tunnel.link.set(**faults)
 
     return arrange
 
@@ -163,7 +177,7 @@ def otherKey(client: str, server: str) -> Row:
 
 def noKey(client: str) -> Row:
     line = "Datagrams from {client} open with kcptun's default key: that end has no --key set, give it our --key"
-    wire = replace(RIGHT, key="it's a secrect")
+    wire = replace(RIGHT, key=DEFAULT_KEY)
     return Row("no key", "The server has a key of its own, the client none", line, client=client, wire=wire)
 
 
@@ -206,8 +220,8 @@ def neverSpoken(name: str, wrong: str, wire: Wire) -> Row:
 
 def otherFEC(server: tuple[int, int], said: str) -> Row:
     line = (
-        f"{{server}} sends {said} and we FEC 10/3: an old kcptun (Debian's) corrupts streams where they differ and "
-        "packets get lost, so we send none from now on: give both ends the same --datashard and --parityshard"
+        f"{{server}} sends {said}, and we are set to 10/3: where they differ, an old kcptun (Debian's) corrupts "
+        "streams when packets get lost, so we send none: give both ends the same --datashard and --parityshard"
     )
     return Row(
         "other FEC" if all(server) else "FEC at the client only",
@@ -219,6 +233,34 @@ def otherFEC(server: tuple[int, int], said: str) -> Row:
         serverWire=replace(RIGHT, fec=server),
         seconds=5 + SLACK,
     )
+
+
+DEAF = (
+    "Session {conv}: {peer} does not hear our answers: it goes on repeating what we have acknowledged, and {number} "
+    "questions in {seconds} s went unanswered.  A firewall or NAT between us drops UDP in that direction: let it "
+    "through, both ways"
+)
+
+
+def defaultKey(end: str, client: str, server: str) -> Row:
+    line = (
+        "The key is kcptun's well-known default, with which anybody can read and use this tunnel: give both ends a --key "
+        "of your own, or set KCPTUN_KEY"
+    )
+    wire = replace(RIGHT, key=DEFAULT_KEY)
+    wrong = "No --key is set, at both ends"
+    return Row(f"default key, at the {end}", wrong, line, end, client, server, wire, wire, right=RIGHT, seconds=1)
+
+
+def tooLong(sender: str, server: str, arrange: Arrange) -> Row:
+    line = (
+        "Session {conv}: datagrams of {number} bytes vanish on the way to {peer}, while those of {number} arrive: they "
+        "are too large for the path.  Set a lower --mtu on BOTH ends (1200 passes nearly everywhere; `tracepath` shows "
+        "what the path carries, with headers)"
+    )
+    wrong = f"--mtu is too large for the path from the {sender}"
+    name = f"mtu too large, from the {sender}"
+    return Row(name, wrong, line, says=sender, server=server, seconds=2 * ANSWER, arrange=arrange)
 
 
 ROWS: Sequence[Row] = (
@@ -249,6 +291,8 @@ ROWS: Sequence[Row] = (
     neverSpoken("other compression", "One end has --nocomp", replace(RIGHT, compression=False)),
     otherFEC((5, 2), "FEC 5/2"),
     otherFEC((0, 0), "no FEC"),
+    defaultKey("client", OURS, GO),
+    defaultKey("server", GO, OURS),
     Row(
         "no server",
         "No server is started, or it has another port",
@@ -259,11 +303,32 @@ ROWS: Sequence[Row] = (
     noAnswer("port filtered", "A firewall drops the UDP of both directions", arrange=path(loss=100)),
     noAnswer("answers filtered", "A firewall drops the UDP that the server sends", arrange=path(loss=0, loss_back=100)),
     Row(
+        "answers filtered, at the server",
+        "A firewall drops the UDP that the server sends",
+        DEAF,
+        seconds=ANSWER + SLACK,
+        arrange=path(loss=0, loss_back=100),
+    ),
+    Row(
+        "questions filtered",
+        "A firewall begins to drop the UDP that the client sends",
+        "Session {conv}: we hear {peer}, but it does not hear us: {number} questions in {seconds} s went unanswered.  A "
+        "firewall or NAT between us drops UDP in that direction: let it through, both ways",
+        instead=DEAF,
+        says="client",
+        seconds=ANSWER + SLACK,
+        arrange=later(loss=100, loss_back=0),
+    ),
+    tooLong("client", OURS, path(mtu=1000)),
+    tooLong("client", GO, path(mtu=1000)),
+    tooLong("server", OURS, path(mtu=0, mtu_back=1000)),
+    Row(
         "unknown name",
         "The server's name does not exist",
         "No session to {server}: DNS lookup failed: no address is known of the host 'no-such-host.invalid'.",
         says="client",
         seconds=SLACK,
+        most=8,  # one for each connection besides
         arrange=nameUnknown,
     ),
     Row(
@@ -325,7 +390,7 @@ PATIENCE = 1.0  # seconds
 
 def linesOf(row: Row, process: Process) -> list[str]:
     """How often the row's line is in a log, and as what."""
-    return [match.group().removeprefix("] ") for match in row.pattern.finditer(process.written())]
+    return row.pattern.findall(process.written())
 
 
 def play(row: Row, tunnel: Tunnel) -> Outcome:
