@@ -34,7 +34,7 @@ from kcpstack.kernels.arq import ARQ, Tuning
 from kcpstack.kernels.congestion import FixedWindow, SlowStart
 from kcpstack.kernels.pathcheck import PathFault
 from kcpstack.kernels.qpp import Pads
-from kcpstack.kernels.segment import OVERHEAD, Glimpse, glimpse, isWhole
+from kcpstack.kernels.segment import OVERHEAD, Glimpse, glimpse, glimpses, isWhole
 from kcpstack.layers.crypt import CryptLayer
 from kcpstack.layers.fec import FEC_HEADER, FECDecoder, FECEncoder, payloadStart
 from kcpstack.layers.kcp import KCPSession
@@ -175,9 +175,12 @@ class Conversation:
         if self._fec is not None:
             self._chooseFEC(self._fec)
 
-    def isNews(self, seen: Glimpse) -> bool:
-        """Whether what was seen of a datagram fits this conversation as it is now."""
-        return self.arq.isNews(seen)
+    def isNews(self, buffer: Any, start: int, end: int) -> bool:
+        """Whether a segment of an opened datagram fits this conversation as it is now."""
+        begin = payloadStart(buffer, start, end)
+        if begin is None:
+            return False
+        return any(seen.conv == self.conv and self.arq.isNews(seen) for seen in glimpses(buffer, begin, end))
 
     def queued(self) -> tuple[int, int, int]:
         """Segments waiting to be sent, waiting to be read, and in flight."""

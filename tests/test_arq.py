@@ -15,7 +15,7 @@ from kcpstack.counters import Counters
 from kcpstack.interfaces import IARQ, ICongestionControl
 from kcpstack.kernels.arq import ARQ, FLUSH_DATAGRAMS, REMOTE_WINDOW_FIRST, Tuning
 from kcpstack.kernels.congestion import FixedWindow, SlowStart
-from kcpstack.kernels.segment import ACK, ASK, HEADER, OVERHEAD, PUSH, TELL, Glimpse, glimpse, nearest
+from kcpstack.kernels.segment import ACK, ASK, HEADER, OVERHEAD, PUSH, TELL, Glimpse, glimpse, glimpses, nearest
 
 CONV = 0xFEDCBA98  # over 2**31, as half of all conversations are
 MTU = 200
@@ -697,3 +697,11 @@ def test_theBatchKeepsItsBufferBetweenFlushes():
     batch.clear()
     arq.flush(10_000, batch)
     assert batch.buffer is buffer and len(batch) == 6
+
+
+def test_glimpsesShowAllSegmentsUpToWhatCannotBeOne():
+    datagram = segment(ACK, sn=1) + segment(PUSH, sn=2, data=b"data")
+    shown = [(seen.cmd, seen.sn) for seen in glimpses(b"..." + datagram, 3, 3 + len(datagram))]
+    assert shown == [(ACK, 1), (PUSH, 2)]
+    assert len(list(glimpses(datagram, 0, len(datagram) - 1))) == 1
+    assert len(list(glimpses(datagram + segment(85), 0, len(datagram) + OVERHEAD))) == 2

@@ -6,7 +6,7 @@ import pytest
 
 from kcpstack.batch import inboundBatch
 from kcpstack.counters import Counters
-from kcpstack.kernels.segment import ACK, HEADER, PUSH, glimpse
+from kcpstack.kernels.segment import ACK, ASK, HEADER, PUSH, glimpse
 from kcpstack.layers.fanout import FIRST_SN_MAX, Fanout
 
 HERE, THERE = ("127.0.0.1", 1000), ("127.0.0.1", 2000)
@@ -19,9 +19,10 @@ class Member:
         self.got: list[bytes] = []
         self.reason = None
         self.news = False
+        self.newsToIt: list[bytes] = []
 
-    def isNews(self, seen) -> bool:
-        return self.news
+    def isNews(self, buffer, start, end) -> bool:
+        return self.news or bytes(buffer[start:end]) in self.newsToIt
 
     def datagramsReceived(self, batch) -> None:
         self.got.extend(map(bytes, batch))
@@ -148,3 +149,14 @@ def test_whoMovesToTheAddressOfAnotherTakesItAndTheOtherKeepsItsConversation():
     assert one.got == [push(1), push(1, 5)]
     assert (one.address, two.address) == (THERE, HERE)
     assert world.fanout.members() == [one, two]
+
+
+def test_whatShowsThatAPeerHasMovedMayComeBehindWhatDoesNot():
+    world = World()
+    world.receive((HERE, push(7)))
+    world.made[0].newsToIt = [push(7, sn=3)]
+    world.receive((THERE, push(7, cmd=ASK)))
+    assert world.counters.InErrs == 1
+    world.receive((THERE, push(7, cmd=ASK)), (THERE, push(7, sn=3)))
+    assert world.made[0].address == THERE
+    assert world.made[0].got == [push(7), push(7, cmd=ASK), push(7, sn=3)]

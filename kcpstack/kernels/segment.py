@@ -10,11 +10,12 @@ Source: docs/wire.rst, "KCP".  Several segments may share one datagram.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from kcpstack.batch import Batch
 
-__all__ = ["ASK", "ACK", "HEADER", "MASK", "Glimpse", "OVERHEAD", "PUSH", "Packer", "TELL", "glimpse", "isWhole", "nearest"]
+__all__ = ["ASK", "ACK", "HEADER", "MASK", "Glimpse", "OVERHEAD", "PUSH", "Packer", "TELL", "glimpse", "glimpses", "isWhole", "nearest"]
 
 HEADER = struct.Struct("<IBBHIIII")  # conv, cmd, frg, wnd, ts, sn, una, len
 OVERHEAD = HEADER.size
@@ -37,7 +38,7 @@ def nearest(wire: int, reference: int) -> int:
 
 
 class Glimpse(NamedTuple):
-    """What the first segment of a datagram shows: numbers as on the wire."""
+    """What a segment shows: numbers as on the wire."""
 
     conv: int
     cmd: int
@@ -46,13 +47,18 @@ class Glimpse(NamedTuple):
 
 
 def glimpse(buffer: Any, start: int, end: int) -> Glimpse | None:
-    """Look at the KCP datagram ``buffer[start:end]``; None where these bytes cannot be one."""
-    if end - start < OVERHEAD:
-        return None
-    conv, cmd, _frg, _wnd, _ts, sn, una, length = HEADER.unpack_from(buffer, start)
-    if not PUSH <= cmd <= TELL or length > end - start - OVERHEAD:
-        return None
-    return Glimpse(conv, cmd, sn, una)
+    """Look at the first segment of the KCP datagram ``buffer[start:end]``; None where these bytes cannot be one."""
+    return next(glimpses(buffer, start, end), None)
+
+
+def glimpses(buffer: Any, start: int, end: int) -> Iterator[Glimpse]:
+    """Look at all segments of a KCP datagram, as far as these bytes can be any."""
+    while end - start >= OVERHEAD:
+        conv, cmd, _frg, _wnd, _ts, sn, una, length = HEADER.unpack_from(buffer, start)
+        start += OVERHEAD + length
+        if not PUSH <= cmd <= TELL or start > end:
+            return
+        yield Glimpse(conv, cmd, sn, una)
 
 
 def isWhole(buffer: Any, start: int, end: int) -> bool:

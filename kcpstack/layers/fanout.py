@@ -10,8 +10,9 @@ came from; a datagram that begins a conversation makes a new one:
 - an unknown address with a known conv, and with news for it, is a peer that has moved (a NAT that
   rebinds, Wi-Fi to mobile): its session goes on there.
 
-The bytes of the first datagram of each run from one address are looked at, no others: that a peer starts
-over is seen at its next run, since it repeats what is not acknowledged.
+Of each run from a known address the first datagram is looked at, no others: that a peer starts over
+is seen at its next run, since it repeats what is not acknowledged.  From an unknown address it may be any: what
+shows who has moved there can come behind acks and window probes.
 
 Source: docs/wire.rst, "KCP".
 """
@@ -42,8 +43,9 @@ class Fanout:
 
     ``accept(address, conv)`` makes a member for a new conversation: an object with the method
     ``datagramsReceived(batch)`` (the batch is the fan-out's again on return),
-    ``connectionLost(reason)``, ``isNews(glimpse)``, and the attributes ``conv`` and ``address`` (which the
-    fan-out changes when the peer moves).  ``peek`` looks into a datagram.  ``log`` has ``info``, as a
+    ``connectionLost(reason)``, ``isNews(buffer, start, end)`` (whether a datagram proves that its sender takes
+    part now), and the attributes ``conv`` and ``address`` (which the fan-out changes when the peer
+    moves).  ``peek`` looks into a datagram.  ``log`` has ``info``, as a
     Logger: strangers can cause lines, so somebody should bound them."""
 
     def __init__(
@@ -91,18 +93,27 @@ class Fanout:
             self._deliver(address, run)
 
     def _deliver(self, address: Any, batch: Batch) -> None:
-        member = self._members.get(address)
-        seen = self._peek(batch.buffer, batch.starts[0], batch.ends[0])
-        if seen is not None and (member is None or seen.conv != member.conv):
-            known = self._byConv.get(seen.conv)
-            if known is not None:
-                member = self._moved(known, address, seen)
-            elif member is None or (seen.cmd == PUSH and seen.sn == 0):
-                member = self._begun(address, seen, member)
-        if member is None:
-            self._counters.InErrs += len(batch)
-            return
-        member.datagramsReceived(batch)
+        resident = self._members.get(address)
+        for start, end in zip(batch.starts, batch.ends):
+            member = self._memberFor(address, resident, batch.buffer, start, end)
+            if member is not None:
+                member.datagramsReceived(batch)
+                return
+            if resident is not None:
+                break
+        self._counters.InErrs += len(batch)
+
+    def _memberFor(self, address: Any, resident: Any, buffer: Any, start: int, end: int) -> Any:
+        """Whose a datagram from ``address`` is, where ``resident`` (who may be None) was; None: nobody's."""
+        seen = self._peek(buffer, start, end)
+        if seen is None or (resident is not None and seen.conv == resident.conv):
+            return resident
+        known = self._byConv.get(seen.conv)
+        if known is not None:
+            return self._moved(known, address) if known.isNews(buffer, start, end) else None
+        if resident is None or (seen.cmd == PUSH and seen.sn == 0):
+            return self._begun(address, seen, resident)
+        return resident
 
     def _begun(self, address: Any, seen: Glimpse, resident: Any) -> Any:
         """A new member, where ``seen`` begins a conversation (its sender has received nothing yet);
@@ -116,13 +127,11 @@ class Fanout:
         member = self._members[address] = self._byConv[seen.conv] = self._accept(address, seen.conv)
         return member
 
-    def _moved(self, member: Any, address: Any, seen: Glimpse) -> Any:
-        """``member``, who has moved to this address; None where nothing proves that.  Whoever was
-        there before has lost the address (its NAT gave it away), but not its conversation."""
-        if not member.isNews(seen):
-            return None
+    def _moved(self, member: Any, address: Any) -> Any:
+        """``member``, who has moved to this address.  Whoever was there before has lost it (its NAT gave it
+        away), but not its conversation."""
         self._log.info(
-            "Session {conv:08x} has moved from {old} to {new}", conv=seen.conv, old=shown(member.address), new=shown(address)
+            "Session {conv:08x} has moved from {old} to {new}", conv=member.conv, old=shown(member.address), new=shown(address)
         )
         if self._members.get(member.address) is member:
             del self._members[member.address]

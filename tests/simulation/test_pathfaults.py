@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from badpaths import SECONDS, badPath
 from conversations import Ends
+from tunnel import Tunnel
 from twisted.logger import Logger, formatEvent, globalLogPublisher
 
 from kcpstack.kernels.pathcheck import Verdict
@@ -269,3 +270,16 @@ class TestLines:
             log.faultFound(port, ("192.0.2.2", 1000 + port), fault)
             log.faultFound(port, ("192.0.2.2", 1000 + port), fault._replace(verdict=Verdict.UNHEARD))
         assert len([line for line in lines if "NAT between us" in line]) == 3
+
+
+def test_a_client_that_gets_another_address_while_its_path_is_checked_is_followed():
+    tunnel = Tunnel(faults={"delay": 150.0}, datashard=0)
+    tunnel.client.start()
+    stream = tunnel.open(b"hello")
+    assert tunnel.run(lambda: stream.received == b"hello", 10)
+    tunnel.network.cut(tunnel.sockets[0], tunnel.transport)
+    stream.transport.write(b"!")
+    tunnel.advance(2.6)  # the check has begun: what is sent again comes behind its questions
+    tunnel.sockets[0].rebind(("10.50.0.1", 5000))
+    tunnel.network.heal(tunnel.sockets[0], tunnel.transport)
+    assert tunnel.run(lambda: stream.received == b"hello!", 1)

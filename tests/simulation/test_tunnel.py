@@ -429,3 +429,16 @@ def rubbishLike(data: bytes, conv: int) -> bytes:
         segment = HEADER.pack(conv + 2, 81, 0, 32, 0, 0, 0, len(data)) + data
         return struct.pack("<IHH", 0, 0xF1, len(segment) + 2) + segment
     return data
+
+
+def test_aClientThatMovesIsFollowedWhereWhatItRepeatsFirstHadArrived():
+    tunnel = Tunnel(faults={"delay": 150.0}, datashard=0)
+    tunnel.client.start()
+    stream = tunnel.open(b"hello")
+    assert tunnel.run(lambda: stream.received == b"hello", 10)
+    tunnel.network.cut(tunnel.sockets[0], tunnel.transport)  # with an ack on its way
+    stream.transport.write(b"!")
+    tunnel.advance(0.5)
+    tunnel.sockets[0].rebind(("10.50.0.1", 5000))
+    tunnel.network.heal(tunnel.sockets[0], tunnel.transport)
+    assert tunnel.run(lambda: stream.received == b"hello!", 2)
