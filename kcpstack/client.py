@@ -64,7 +64,7 @@ class Client:
         On a session that was just dialled it does not wait for the server: what is written goes out
         with the first datagram.  Where the server is known to be away, it waits for an answer, for
         ANSWER_TIMEOUT at most; cancel the Deferred to wait no longer.  Fails where the server's name
-        cannot be resolved, no socket can be had, or we are closing."""
+        cannot be resolved, no socket can be had, or we are draining."""
         if self._drain is not None:
             return defer.fail(ConnectionLost("the client is closing"))
         link = None if self._waiting else self._nextLink()
@@ -88,8 +88,8 @@ class Client:
         del self._slots[settings.conn :]
         for number in range(len(self._slots), settings.conn):
             self._slots.append(self._newSlot(number))
-        for slot in self._slots if renew and self.keepsReady else ():
-            slot.renew()
+        for number, slot in enumerate(self._slots) if renew and self.keepsReady else ():
+            slot.renew(self._firstLife(number))
 
     def drain(self, seconds: float, relays: Any = None) -> defer.Deferred[Outcome]:
         """Open no more streams, and end when those that there are have ended and all that was
@@ -123,8 +123,12 @@ class Client:
         self._endAll()
 
     def _newSlot(self, number: int) -> Slot:
+        return Slot(self, self._dialling, self._firstLife(number))
+
+    def _firstLife(self, number: int) -> float | None:
+        """When the first session of a slot expires, in seconds."""
         count, life = self._settings.conn, self._settings.autoexpire
-        return Slot(self, self._dialling, life * (number + 1) / count if life else None)
+        return life * (number + 1) / count if life else None
 
     def _stop(self, reason: Failure) -> None:
         self.keepsReady = False

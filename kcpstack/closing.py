@@ -88,6 +88,8 @@ class Drain:
         """Let nothing new in, and cut after ``seconds``."""
         if self._relays is not None:
             self._relays.whenEmpty().addCallback(self._relaysEmptied)
+        if self._over:  # there was nothing to wait for
+            return
         if seconds <= 0:
             self._cut("closewait 0")
             return
@@ -148,9 +150,9 @@ class Drain:
         """Count what there is, abort it, and tell the peers."""
         self._stopTimer()
         self._outcome = self._counted(why)
+        self._timer = self._clock.callLater(FAREWELL, self._end)
         if self._relays is not None:
             self._relays.abort()
-        self._timer = self._clock.callLater(FAREWELL, self._end)
         for mux in self._muxes():
             mux.cut()
         self._check()

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kcpstack.batch import Batch
-from kcpstack.closing import endNow
+from kcpstack.closing import FAREWELL, endNow
 from kcpstack.kernels.pathcheck import PathFault, Verdict
 from kcpstack.layers.kcp import KCPSession
 from kcpstack.options import Address, ClientSettings
@@ -104,6 +104,7 @@ class Link:
             ttl=self._settings.scavengettl,
         )
         self.mux.cut()
+        self._scavenging = self._around.clock.callLater(FAREWELL, self.close)  # a closed window lets nothing out
 
     def _giveUp(self) -> None:
         if self.silent:

@@ -49,17 +49,20 @@ class Dialling:
         """The server's."""
         return self.settings.remoteaddr
 
-    def dial(self, owner: Any, life: float | None) -> defer.Deferred[Link]:
-        """A new link for ``owner``, once the name is resolved.  It tries a port of the server's range at
+    def dial(self, owner: Any) -> defer.Deferred[Link]:
+        """A new link for ``owner``, which lives for ``owner.life`` seconds, once the name is resolved.  It tries a port of the server's range at
         random, but none that has not answered of late, while there are others."""
-        resolved = defer.maybeDeferred(self._resolveName, self.address.host)
-        return resolved.addCallback(self._open, owner, life)
+        name = self.address.host
+        resolved = defer.maybeDeferred(self._resolveName, name)
+        return resolved.addCallback(self._open, name, owner)
 
-    def _open(self, host: str, owner: Any, life: float | None) -> Link:
+    def _open(self, host: str, name: str, owner: Any) -> Link | defer.Deferred[Link]:
+        if name != self.address.host:  # reconfigured meanwhile
+            return self.dial(owner)
         peer = (host, self._pickPort())
         port = Port(self._newTransport(peer), self.settings, self.around)
         port.open()
-        return Link(port, peer, self.settings, self.around, owner, life)
+        return Link(port, peer, self.settings, self.around, owner, owner.life)
 
     def shun(self, port: int) -> None:
         """``port`` does not answer."""
@@ -105,10 +108,10 @@ class Slot:
         self._client = client
         self._dialling = dialling
         self._clock = dialling.around.clock
-        self._life = firstLife
+        self.life = firstLife  # of the next session
         self._call: defer.Deferred[Any] | None = None  # the name is being resolved
         self._pause = PAUSE_FIRST
-        self._stopped = False
+        self._retired = False
         self._redial: Any = None  # DelayedCall
         self._expiry: Any = None  # DelayedCall
 
@@ -125,7 +128,7 @@ class Slot:
 
     @property
     def _keepsReady(self) -> bool:
-        return bool(self._client.keepsReady) and not self._stopped
+        return bool(self._client.keepsReady) and not self._retired
 
     @property
     def trying(self) -> bool:
@@ -137,20 +140,20 @@ class Slot:
         if not self.trying:
             self._dialNow()
 
-    def renew(self) -> None:
-        """Dial a new session in any case: the settings have changed.  The older ones retire when it has
-        been answered."""
+    def renew(self, life: float | None) -> None:
+        """Dial a new session in any case: the settings have changed.  It expires after ``life`` seconds.  The
+        older ones retire when it has been answered."""
+        self.life = life
         if self._call is None:
             self._dialNow()
 
     def _dialNow(self) -> None:
         self._cancel("_redial")
-        self._call = self._dialling.dial(self, self._life)
+        self._call = self._dialling.dial(self)
         self._call.addCallbacks(self._opened, self._failed)
 
     def stop(self) -> None:
-        """Dial no more.  The links stay."""
-        self._stopped = True
+        """Dial no more, unless asked.  The links stay."""
         self._cancel("_redial")
         self._cancel("_expiry")
         if self._call is not None:
@@ -158,6 +161,7 @@ class Slot:
 
     def retire(self) -> None:
         """Dial no more, and keep the links only for the streams that they have."""
+        self._retired = True
         self.stop()
         for link in list(self.links):
             link.retire()
@@ -168,7 +172,7 @@ class Slot:
     def _opened(self, link: Link) -> None:
         self._call = None
         self.links.append(link)
-        self._life = self._dialling.settings.autoexpire or None
+        self.life = self._dialling.settings.autoexpire or None
         self._client.slotChanged()
 
     def _failed(self, reason: Failure) -> None:
@@ -208,6 +212,8 @@ class Slot:
         self._pause = PAUSE_FIRST
         self._dialling.answered(link.port)
         self._cancel("_redial")
+        if not link.mux.connected:  # a newer one was answered before it
+            return
         self._cancel("_expiry")
         if link.expiresAt is not None:
             self._expiry = self._clock.callLater(max(0.0, link.expiresAt - self._clock.seconds()), self._expired)

@@ -479,3 +479,25 @@ def test_aConnectionThatStillWaitsForItsStreamIsResetWhenTheClientCloses():
     assert Drained(tunnel, "client", 30, relays).wait(2).complete
     tunnel.advance(0.1)
     assert application.lost.check(ConnectionLost) and not application.ended
+
+
+@bothEnds
+@pytest.mark.parametrize("seconds", [0, 30])
+def test_whereNothingIsOpenTheDrainIsOverAtOnceAndSaidOnce(end, seconds):
+    tunnel = Tunnel()
+    with capturedLogs() as logs:
+        drained = Drained(tunnel, end, seconds, ServerRelayFactory(None, tunnel.clock))
+        assert drained.outcome is not None and drained.outcome.complete
+        tunnel.advance(60)
+    assert [line for line in map(formatEvent, logs) if line.startswith("Closed")] == [f"Closed: {drained.outcome}"]
+    assert tunnel.clock.getDelayedCalls() == []
+
+
+def test_aClientThatWasClosedMayBeStartedAgain():
+    tunnel, _ = connected(streams=0)
+    tunnel.client.close()
+    tunnel.client.start()
+    assert tunnel.run(lambda: [link for link in tunnel.client.links if link.answered], 1)
+    tunnel.client.links[0].close()
+    assert tunnel.run(lambda: [link for link in tunnel.client.links if link.answered], 2)
+    tunnel.client.close()

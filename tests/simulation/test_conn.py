@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from kcpstack.client import ANSWER_TIMEOUT
 from kcpstack.link import CONNECT_TIMEOUT
-from kcpstack.options import Address
+from kcpstack.options import Address, ClientSettings
 
 
 def started(count: int = 1, listening: bool = True, **client) -> Tunnel:
@@ -275,3 +275,58 @@ def test_aPortThatHasGoneSilentIsLeft():
     count = len(tunnel.sockets)
     assert tunnel.run(lambda: len(tunnel.sockets) > count, 5)
     assert dialledPorts(tunnel)[-1] == 29901
+
+
+# ------------------------------------------------------------ new settings under way
+
+
+def test_aClientThatIsGivenAnotherHostWhileANameIsResolvedDialsThatOne():
+    asked: list = []
+
+    def resolve(host):
+        asked.append((host, defer.Deferred()))
+        return asked[-1][1]
+
+    tunnel = Tunnel(resolveName=resolve, client={"remoteaddr": Address("old", 29900)})
+    tunnel.client.start()
+    tunnel.client.reconfigure(ClientSettings(remoteaddr=Address("new", 29900)), True)
+    asked[0][1].callback("10.0.0.9")
+    assert [host for host, _ in asked] == ["old", "new"]
+    asked[1][1].callback(SERVER[0])
+    assert tunnel.dialled == [SERVER]
+
+
+@pytest.mark.parametrize("before", [0, 5000])
+def test_aNewAutoexpireHoldsForTheSessionsThatAreDialledForIt(before):
+    tunnel = started(2, autoexpire=before)
+    tunnel.client.reconfigure(ClientSettings(remoteaddr=Address(*SERVER), conn=2, autoexpire=60), True)
+    now = tunnel.clock.seconds()
+    tunnel.advance(5)
+    assert sorted(link.expiresAt - now for link in tunnel.client.links) == [30, 60]
+
+
+def test_aSessionThatIsAnsweredAfterItsSuccessorDoesNotKeepThatFromExpiring():
+    tunnel = Tunnel()
+    tunnel.client.start()
+    tunnel.network.direction(tunnel.transport, tunnel.sockets[0]).configure(delay=500)
+    tunnel.client.reconfigure(ClientSettings(remoteaddr=Address(*SERVER), autoexpire=60), True)
+    tunnel.advance(62)
+    assert len(tunnel.sockets) == 3
+
+
+class Stopped(Recorder):
+    def connectionMade(self) -> None:
+        self.transport.pauseProducing()
+
+
+@pytest.mark.option("scavengettl")
+def test_anExpiredSessionThatIsCutEndsEvenWhereThePeersWindowIsClosed():
+    buffers = {"smuxver": 1, "smuxbuf": 70_000, "streambuf": 65_536, "rcvwnd": 32}
+    tunnel = Tunnel(serves=Stopped, nocomp=True, client={"autoexpire": 60, "scavengettl": 10}, **buffers)
+    tunnel.client.start()
+    stream = tunnel.open()
+    tunnel.advance(1)
+    stream.transport.write(bytes(1_000_000))
+    (first,) = tunnel.client.links
+    assert tunnel.run(lambda: stream.lost is not None, 75)
+    assert tunnel.run(lambda: first not in tunnel.client.links, 2)
