@@ -15,7 +15,18 @@ from kcpstack.counters import Counters
 from kcpstack.interfaces import IARQ, ICongestionControl
 from kcpstack.kernels.arq import ARQ, FLUSH_DATAGRAMS, REMOTE_WINDOW_FIRST, Tuning
 from kcpstack.kernels.congestion import FixedWindow, SlowStart
-from kcpstack.kernels.segment import ACK, ASK, HEADER, OVERHEAD, PUSH, TELL, Glimpse, glimpse, glimpses, nearest
+from kcpstack.kernels.segment import (
+    ACK,
+    ASK,
+    HEADER,
+    OVERHEAD,
+    PUSH,
+    TELL,
+    Glimpse,
+    glimpse,
+    glimpses,
+    nearest,
+)
 
 CONV = 0xFEDCBA98  # over 2**31, as half of all conversations are
 MTU = 200
