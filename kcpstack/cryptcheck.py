@@ -62,9 +62,12 @@ class CryptCheck:
 
     def datagramsArrived(self, batch: Batch) -> None:
         """To be called before a batch is opened, where there are suspects: copies the latest of theirs."""
-        for start, end, address in zip(batch.starts, batch.ends, batch.addresses or ()):
+        addresses = batch.addresses or ()
+        if self.suspects.keys().isdisjoint(addresses):
+            return
+        for start, end, address in zip(batch.starts, batch.ends, addresses):
             suspect = self.suspects.get(address)
-            if suspect is not None:
+            if suspect is not None and end - start <= SAMPLE_LONGEST:
                 suspect.samples.append(bytes(batch.buffer[start:end]))
 
     def datagramsOpened(self, arrived: Sequence[Any], batch: Batch) -> None:
@@ -140,17 +143,15 @@ class CryptCheck:
     def _opens(self, cipher: Any, samples: Iterable[bytes]) -> bool:
         """Whether a cipher makes of raw datagrams what a peer sends: of one of them where it has a checksum,
         else of all, for a few bytes may look right by chance."""
-        if cipher is None:
+        try:
+            enough = all if cipher.overhead < CHECKSUM_LENGTH else any
+            return enough(self._opensOne(cipher, sample) for sample in samples)
+        except Exception:  # noqa: BLE001 - a stranger's cipher, or None where it could not be built
             return False
-        enough = all if cipher.overhead < CHECKSUM_LENGTH else any
-        return enough(self._opensOne(cipher, sample) for sample in samples)
 
     def _opensOne(self, cipher: Any, sample: bytes) -> bool:
         batch = inboundBatch([sample])
-        try:
-            cipher.openBatch(batch)
-        except Exception:  # noqa: BLE001 - a stranger's cipher
-            return False
+        cipher.openBatch(batch)
         return bool(batch) and self._looksRight(batch.buffer, batch.starts[0], batch.ends[0])
 
     def _finish(self, address: Any, found: _Candidate | None, finding: str) -> None:
@@ -230,6 +231,7 @@ FALLBACK = "aes"
 CHECKSUM_LENGTH = 4  # bytes; a cipher that adds fewer can hardly tell what is not its own
 REFUSED_MIN = 5  # datagrams in a row; where 1 % is damaged, years pass until that happens by chance
 SAMPLES = 2  # datagrams; one of them may be damaged besides
+SAMPLE_LONGEST = 1500  # bytes; no peer sends longer datagrams (Go's limit and ours)
 SUSPICION = 30.0  # s; a scanner comes back, a peer sends its first datagrams again within seconds
 SUSPECTS_MAX = 64  # addresses; each costs SAMPLES datagrams at most
 EXAMINATION_PAUSE = 1.0  # s

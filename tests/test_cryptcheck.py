@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 
 import pytest
 import vectorfiles
@@ -17,7 +18,7 @@ from kcpstack import ciphers, cryptcheck
 from kcpstack.batch import inboundBatch, outboundBatch
 from kcpstack.counters import Counters
 from kcpstack.cryptcheck import EXAMINATION_PAUSE, REFUSED_MIN, SUSPECTS_MAX, SUSPICION
-from kcpstack.interfaces import ICipherFactory
+from kcpstack.interfaces import IBatchCipher
 from kcpstack.kernels.segment import HEADER, PUSH
 from kcpstack.lograte import RARE_LINES, RARE_PERIOD
 from kcpstack.options import ServerSettings
@@ -119,8 +120,8 @@ def test_an_old_kcptun_that_took_an_unknown_crypt_for_aes_is_named_as_the_cause(
     it = port(crypt=ours, key="ours")
     it.hear(*sealed(10, "aes"))
     assert it.lines == [
-        f"Datagrams from 192.0.2.7:41000 open with --crypt aes, not {ours}: give both ends the same --crypt, one that "
-        f"both know (an old kcptun, Debian's, takes a method that it does not know, like {ours}, for aes)"
+        (f"Datagrams from 192.0.2.7:41000 open with --crypt aes, not {ours}: give both ends the same --crypt, one that "
+        f"both know (an old kcptun, Debian's, takes a method that it does not know, like {ours}, for aes)")
     ]
 
 
@@ -169,17 +170,29 @@ def test_one_sample_that_was_damaged_does_no_harm(port):
     assert len(it.lines) == 1 and "--crypt xor" in it.lines[0]
 
 
-def test_a_cipher_of_somebody_elses_that_breaks_is_passed_over(port, monkeypatch):
-    @implementer(ICipherFactory)
-    class Broken:
-        name = "broken"
+@implementer(IBatchCipher)
+class Careless:
+    """Breaks the contract of openBatch in the way that it is told."""
 
-        def build(self, key, randomBytes):
-            raise ZeroDivisionError
+    overhead = 20
 
+    def __init__(self, breakIt):
+        self.openBatch = breakIt
+
+
+@pytest.mark.parametrize("build", [
+    lambda key, randomBytes: 1 / 0,
+    lambda key, randomBytes: None,
+    lambda key, randomBytes: Careless(lambda batch: 1 / 0),
+    lambda key, randomBytes: Careless(lambda batch: batch.starts.append(99)),
+    lambda key, randomBytes: Careless(lambda batch: batch.ends.clear()),
+    lambda key, randomBytes: Careless(lambda batch: batch.starts.__setitem__(0, None)),
+])
+def test_a_cipher_of_somebody_elses_that_breaks_is_passed_over(port, monkeypatch, build):
     find, names = ciphers.findCipher, ciphers.cipherNames
+    broken = SimpleNamespace(name="broken", build=build)
     monkeypatch.setattr(cryptcheck, "cipherNames", lambda: ["broken", *names()])
-    monkeypatch.setattr(cryptcheck, "findCipher", lambda name: Broken() if name == "broken" else find(name))
+    monkeypatch.setattr(cryptcheck, "findCipher", lambda name: broken if name == "broken" else find(name))
     it = port(crypt="aes", key="ours")
     it.hear(*sealed(10, "xor"))
     assert "--crypt xor" in it.lines[-1]
@@ -275,6 +288,13 @@ def test_a_million_addresses_cost_no_memory_and_few_lines(port):
         assert len(it.port._check.suspects) <= SUSPECTS_MAX
     assert len(it.lines) == RARE_LINES
     assert it.lines[-1].endswith("(enough of such lines for 10 minutes)")
+
+
+def test_datagrams_that_no_peer_would_send_are_not_kept(port):
+    it = port(crypt="aes", key="ours")
+    it.hear(*garbage(20, 60_000))
+    assert it.lines == []
+    assert all(not suspect.samples for suspect in it.port._check.suspects.values())
 
 
 def test_no_more_than_one_peer_is_examined_a_second(port):
