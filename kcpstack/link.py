@@ -165,16 +165,15 @@ class Link:
             )
 
     def _timedOut(self) -> None:
-        error: Exception
-        if self._refused:
-            error = ConnectError(string=f"no server listens at {self._peer}")
-        else:
-            error = TimeoutError(
-                string=f"no answer from {self._peer} in {CONNECT_TIMEOUT} s: is a server there, with the same "
-                "--key and --crypt, and does a firewall let its UDP through?"
+        kind: type[Exception] = ConnectError if self._refused else TimeoutError
+        why = f"no server listens at {self._peer}"
+        if not self._refused:
+            why = (
+                f"no answer from {self._peer} in {CONNECT_TIMEOUT} s: is a server there, with the same --key and "
+                "--crypt, and does a firewall let its UDP through?"
             )
-        _log.error("Session {conv:08x} failed: {why}", conv=self.conversation.conv, why=error)
-        self.failure = Failure(error)
+        _log.error("Session {conv:08x} failed: {why}", conv=self.conversation.conv, why=why)
+        self.failure = Failure(kind(string=why))
         self.conversation.connectionLost(self.failure)
 
     def _over(self, conversation: Conversation) -> None:

@@ -20,7 +20,6 @@ from pathlib import Path
 
 from peers import BAD, GO, OURS, Process, Tunnel, Wire
 from traffic import REQUEST, blocks
-from typing_extensions import Self
 
 __all__ = ["ROWS", "Outcome", "Row", "linesOf", "play", "playOpposite"]
 
@@ -158,8 +157,8 @@ def nameUnknown(tunnel: Tunnel) -> Process:
 def noAnswer(name: str, wrong: str, **fields: object) -> Row:
     """Nothing comes back, and nothing tells why."""
     line = (
-        "Session {conv} failed: User timeout caused connection failure: no answer from {server} in 10 s: is a server "
-        "there, with the same --key and --crypt, and does a firewall let its UDP through?."
+        "Session {conv} failed: no answer from {server} in 10 s: is a server "
+        "there, with the same --key and --crypt, and does a firewall let its UDP through?"
     )
     return Row(name, wrong, line, says="client", seconds=ANSWER + SLACK, **fields)  # type: ignore[arg-type]
 
@@ -366,9 +365,8 @@ class Asking:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> None:
         self._thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
