@@ -175,6 +175,7 @@ class IARQ(Interface):
         "True once a segment had to be sent three times, or the peer has sent three times what it need not have: "
         "a reason to ask why.  Whoever does sets it to False."
     )
+    probing = Attribute("Whether a probe has still to leave: a bool.")
     repeats = Attribute("Pushes that came again since the last one that was new: an int.")
     longestArrived = Attribute("Data bytes of the longest segment of ours that was acknowledged by itself: an int.")
     unsent = Attribute("Bytes written and not yet sent for the first time: an int.")

@@ -388,6 +388,11 @@ class ARQ:
         self._ask = True
         self._retry = bool(self._segments)
 
+    @property
+    def probing(self) -> bool:
+        """See IARQ."""
+        return self._ask or self._retry
+
     def _retryOldest(self, now: float, packer: Packer) -> None:
         """Send the oldest segment again, in a datagram of its own, so that its length is the datagram's."""
         self._retry = False

@@ -196,13 +196,14 @@ class _Rounds:
         )
 
     def ask(self, now: float) -> float:
-        """Begin a round if it is time.  Returns when the next one begins: later and later while the peer is not
-        heard at all."""
+        """Begin a round if it is time, and the last one has left (a slow pace may hold it back).  Returns when the
+        next one begins: later and later while the peer is not heard at all."""
         if now >= self._askAt:
-            self._arq.probe()
-            self.asked += 1
-            self.begun += 1
-            self._open = True
+            if not self._arq.probing:
+                self._arq.probe()
+                self.asked += 1
+                self.begun += 1
+                self._open = True
             self._askAt = now + max(self._pause, self._arq.rto / ROUNDS_IN_RTO)
             if now - max(self.began, self._arq.heardAt or self.began) > UNANSWERED:
                 self._pause = min(self._pause * 2, ROUND_MAX)

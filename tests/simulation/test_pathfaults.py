@@ -191,6 +191,15 @@ class TestNoFalseAlarm:
         ends.run(10)
         assert verdicts(ends) == {"client": [], "server": []}
 
+    @pytest.mark.option("ratelimit")
+    @pytest.mark.parametrize(("rate", "loss"), [(200, 0.0), (300, 0.2)])
+    def test_questions_that_our_own_pace_holds_back_are_not_unanswered(self, rate, loss):
+        ends = met(faults={"loss": loss}, mtu=1400)
+        ends.client.session.setRate(rate)
+        ends.server.pour()
+        ends.run(60)
+        assert verdicts(ends) == {"client": [], "server": []}
+
 
 def test_where_all_is_well_the_check_is_never_asked():
     ends = met(mode="fast")
