@@ -20,12 +20,13 @@ from zope.interface import implementer
 
 from kcpstack.interfaces import IStreamTransport
 from kcpstack.kernels.qpp import Pads
+from kcpstack.layers.passing import PassingTransport
 
 __all__ = ["PaddedFactory", "PaddedStream"]
 
 
 @implementer(IProtocol, IStreamTransport)
-class PaddedStream:
+class PaddedStream(PassingTransport):
     """One stream whose bytes go through pads.
 
     Above, the protocol sees it as its transport; all that it promises is what the stream below
@@ -33,7 +34,6 @@ class PaddedStream:
 
     def __init__(self, protocol: Any, pads: Pads) -> None:
         """``protocol`` (IProtocol) is connected when this is."""
-        self.transport: Any = None
         self._protocol = protocol
         self._encryptor = pads.encryptor()
         self._decryptor = pads.decryptor()
@@ -73,38 +73,8 @@ class PaddedStream:
             raise TypeError(f"only bytes can be written, not {type(data).__name__}")
         self.transport.write(self._encryptor.crypt(data))
 
-    def writeSequence(self, sequence: Any) -> None:
-        self.write(b"".join(sequence))
-
-    def loseConnection(self) -> None:
-        self.transport.loseConnection()
-
     def loseWriteConnection(self) -> None:
         self.transport.loseWriteConnection()
-
-    def abortConnection(self) -> None:
-        self.transport.abortConnection()
-
-    def getPeer(self) -> Any:
-        return self.transport.getPeer()
-
-    def getHost(self) -> Any:
-        return self.transport.getHost()
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        self.transport.registerProducer(producer, streaming)
-
-    def unregisterProducer(self) -> None:
-        self.transport.unregisterProducer()
-
-    def pauseProducing(self) -> None:
-        self.transport.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        self.transport.resumeProducing()
-
-    def stopProducing(self) -> None:
-        self.transport.stopProducing()
 
 
 @implementer(IProtocolFactory)

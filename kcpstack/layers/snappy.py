@@ -27,6 +27,7 @@ from zope.interface import implementer
 
 from kcpstack.addresses import shown
 from kcpstack.interfaces import ICompressor, ISessionTransport
+from kcpstack.layers.passing import PassingTransport
 
 __all__ = ["SnappyCodec", "CompressedTransport"]
 
@@ -203,7 +204,7 @@ def _promisedLength(block: bytes) -> int:
 
 
 @implementer(IProtocol, ISessionTransport)
-class CompressedTransport:
+class CompressedTransport(PassingTransport):
     """Compression between a session and the protocol above it.
 
     Below it is an IProtocol on the session's ISessionTransport; above, the protocol sees it as its
@@ -284,25 +285,13 @@ class CompressedTransport:
         elif data:
             self.transport.write(self._compressor.compress(data))
 
-    def writeSequence(self, sequence: Any) -> None:
-        self.write(b"".join(sequence))
-
-    def loseConnection(self) -> None:
-        self.transport.loseConnection()
-
     def abortConnection(self) -> None:
         self._aborted = True
-        self.transport.abortConnection()
-
-    def getPeer(self) -> Any:
-        return self.transport.getPeer()
-
-    def getHost(self) -> Any:
-        return self.transport.getHost()
+        super().abortConnection()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         if not self._undecided:
-            self.transport.registerProducer(producer, streaming)
+            super().registerProducer(producer, streaming)
         elif self._producer is not None:
             raise RuntimeError("a producer is registered already")
         else:
@@ -314,13 +303,4 @@ class CompressedTransport:
         if self._producer is not None:
             self._producer = None
         else:
-            self.transport.unregisterProducer()
-
-    def pauseProducing(self) -> None:
-        self.transport.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        self.transport.resumeProducing()
-
-    def stopProducing(self) -> None:
-        self.transport.stopProducing()
+            super().unregisterProducer()
