@@ -81,6 +81,8 @@ class PathCheck:
         rounds = self._rounds
         assert rounds is not None
         rounds.observe(now)
+        if rounds.interrupted:  # questions without an answer say nothing of the direction: nothing came at all
+            rounds = self._rounds = _Rounds(arq, now)
         self.fault = self._verdict(rounds, now, headroom)
         if self.fault is not None:
             self._faultAt = now
@@ -156,6 +158,7 @@ class _Rounds:
         self.asked = 0  # questions since
         self.heard = 0  # times that the peer was heard since, but for what may have been under way
         self.repeats = 0  # most segments that it repeated in a row since
+        self.interrupted = False  # has the peer been heard again after a silence?
         self._arq = arq
         self._seen = (arq.heardAt, arq.answeredAt)
         self._open = False  # a question is out whose answer would count
@@ -172,8 +175,9 @@ class _Rounds:
             self._open = False
             self.answeredAt = now
             self.asked = self.heard = self.repeats = 0
-        elif heardAt != lastHeard and now - self.answeredAt >= STALE:
-            self.heard += 1
+        elif heardAt != lastHeard:
+            self.heard += now - self.answeredAt >= STALE
+            self.interrupted = now - max(self.began, lastHeard or self.began) > UNANSWERED
         self.repeats = max(self.repeats, self._arq.repeats)
         if heardAt != lastHeard:
             self._pause = ROUND
