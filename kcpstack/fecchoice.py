@@ -6,8 +6,8 @@ a Go peer sends with is also what it receives with, so nobody here sends any FEC
 
 - the end that was called (a server) sends as its peer does;
 - the calling end sends as it was told to a peer of our kind, and to one that shows the same parameters.  To
-  any other it sends none.  (What a Go receiver takes in of other FEC stays with it: to follow it later, with
-  its own parameters, does not mend it.)
+  any other it sends none.  (To begin with its own parameters, and follow the server's later, was worse than
+  either.)
 
 The choice is (d, p), or NO_FEC.
 """

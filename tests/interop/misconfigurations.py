@@ -29,8 +29,8 @@ NOT_AT_DEBIANS = ("aes-128-gcm", "null")
 RIGHT = Wire(key=KEY, mode="fast2")
 ANSWER = 10  # seconds that our client waits for the first answer
 SLACK = 5  # seconds for two cores that are busy with other tests
-WATCHED = 4.0  # seconds after the line in which it must not come too often
-OPPOSITE = 4.0  # seconds of traffic in which a tunnel that is set up right must say nothing of this
+WATCHED = 2.5  # seconds after the line in which it must not come too often
+OPPOSITE = 3.0  # seconds of traffic in which a tunnel that is set up right must say nothing of this
 QUESTION = 20_000  # bytes up, and as many down: several datagrams
 NOBODY = "127.0.0.1:1"  # no port of a target
 
