@@ -156,11 +156,12 @@ class _Rounds:
         self.answered = 0  # rounds
         self.answeredAt = now  # the last answer; at first, the beginning
         self.asked = 0  # questions since
-        self.heard = 0  # times that the peer was heard since, but for what may have been under way
+        self.heard = 0  # times, HEARD_APART, that the peer was heard since, but for what may have been under way
         self.repeats = 0  # most segments that it repeated in a row since
         self.interrupted = False  # has the peer been heard again after a silence?
         self._arq = arq
         self._seen = (arq.heardAt, arq.answeredAt)
+        self._countedAt = float("-inf")  # when it was last among those `heard`
         self._open = False  # a question is out whose answer would count
         self._askAt = now
         self._pause = ROUND
@@ -176,7 +177,9 @@ class _Rounds:
             self.answeredAt = now
             self.asked = self.heard = self.repeats = 0
         elif heardAt != lastHeard:
-            self.heard += now - self.answeredAt >= STALE
+            if now - self.answeredAt >= STALE and now - self._countedAt >= max(HEARD_APART, self._arq.rto):
+                self.heard += 1
+                self._countedAt = now
             self.interrupted = now - max(self.began, lastHeard or self.began) > UNANSWERED
         self.repeats = max(self.repeats, self._arq.repeats)
         if heardAt != lastHeard:
@@ -224,6 +227,7 @@ ASKED_LEAST = 12  # questions; where a fifth is lost in each direction, 5 in a m
 UNANSWERED = 6000.0  # ms; a cut of 2.5 s, and more than ASKED_LEAST after it
 UNANSWERED_RTOS = 6
 HEARD = 2  # times; a straggler is one
+HEARD_APART = 1000.0  # ms, and an RTO; a peer that goes on for so long after a cut has been asked since
 STALE = 1500.0  # ms; what arrives this late after an answer was not under way with it
 ROUNDS_TIME = 30_000.0  # ms; by then the session is being given up, or the peer is gone
 REST = 1000.0  # ms between checks: beginning one looks at the whole window

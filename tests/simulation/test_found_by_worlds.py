@@ -21,6 +21,17 @@ def test_afterACutOfBothDirectionsNobodySaysThatOneIsDead(seconds):
     assert it.run(20) == []
 
 
+@pytest.mark.parametrize("seconds", [3, 4, 5, 5.5])
+def test_aPeerThatEndsRightAfterACutIsNotCalledDeaf(seconds):
+    """It was heard, and most questions went unanswered, but none that it could have heard."""
+    it = Scripted(nothing)
+    it.arq.write(b"x")
+    it.arriving = [(0.0, segment(PUSH))]
+    it.run(seconds + 1)  # the check begins in the second second
+    it.arriving = [(it.now + late, segment(PUSH, ts=late)) for late in range(0, 200, 20)]
+    assert it.run(40) == []
+
+
 def test_aDirectionThatIsDeadAfterACutOfBothIsFoundNevertheless():
     it = Scripted(nothing)
     it.arq.write(b"x")
