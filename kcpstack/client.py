@@ -103,6 +103,7 @@ class Client:
             return self._drain.whenOver()
         self._stop(Failure(ConnectionLost("the client is closing")))
         for link in self.links:
+            link.spare()
             if not link.answered and not link.mux.streamCount:
                 link.close()
         self._drain = Drain(self._clock, self._muxes, self._endAll, relays)

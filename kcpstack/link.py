@@ -48,6 +48,7 @@ class Link:
         self._owner = owner
         self._around = around
         self._settings = settings
+        self._scavenges = settings.scavengettl >= 0
         self._scavenging: Any = None  # DelayedCall
         self._refused = False
         self.conversation = Conversation(port, around.newConversation(), None, False, self._over, peer)
@@ -87,22 +88,29 @@ class Link:
         self.mux.retire()
         if self.silent and not self._timeout.active():
             self._timeout = self._around.clock.callLater(GIVE_UP, self._giveUp)
-        if self.expiresAt is not None and self._settings.scavengettl >= 0 and self._scavenging is None:
+        if self.expiresAt is not None and self._scavenges and self._scavenging is None:
             left = max(0.0, self.expiresAt - self._around.clock.seconds())
             self._scavenging = self._around.clock.callLater(left + self._settings.scavengettl, self._scavenge)
+
+    def spare(self) -> None:
+        """Leave the streams alone, whatever --scavengettl says: somebody else sees to their end."""
+        self._scavenges = False
 
     def close(self) -> None:
         """End the session at once, with its streams; the server is told if one flush can do it."""
         endNow(self.mux, self.conversation.session, self._port.schedule)
 
     def _scavenge(self) -> None:
-        _log.warn(
-            "Session {conv:08x} expired and was replaced; {streams} of its streams had not ended {ttl} s after "
-            "that (--scavengettl) and were cut",
-            conv=self.conversation.conv,
-            streams=self.mux.streamCount,
-            ttl=self._settings.scavengettl,
-        )
+        if not self._scavenges:
+            return
+        if self.mux.streamCount:
+            _log.warn(
+                "Session {conv:08x} expired and was replaced; {streams} of its streams had not ended {ttl} s after "
+                "that (--scavengettl) and were cut",
+                conv=self.conversation.conv,
+                streams=self.mux.streamCount,
+                ttl=self._settings.scavengettl,
+            )
         self.mux.cut()
         self._scavenging = self._around.clock.callLater(FAREWELL, self.close)  # a closed window lets nothing out
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from test_closing import Drained
 from test_pathcheck import Scripted, carriesUpTo, nothing, segment
+from tunnel import Tunnel
+from twisted.logger import capturedLogs, formatEvent
 
 from kcpstack.kernels.pathcheck import Verdict
 from kcpstack.kernels.segment import PUSH
@@ -41,3 +44,41 @@ def test_aDirectionThatIsDeadAfterACutOfBothIsFoundNevertheless():
     (fault,) = it.run(10)
     assert fault.verdict is Verdict.DEAF
     assert 6 <= fault.seconds < 8
+
+
+def expired(scavengettl: int):
+    """A tunnel, and a stream on a session that expired a moment ago and has been replaced."""
+    tunnel = Tunnel(client={"autoexpire": 5, "scavengettl": scavengettl})
+    tunnel.client.start()
+    stream = tunnel.open(b"hello")
+    tunnel.advance(5.1)
+    assert stream.received == b"hello" and len(tunnel.client.links) == 2
+    return tunnel, stream
+
+
+@pytest.mark.option("scavengettl", "closewait")
+def test_aClientThatDrainsCutsNoStreamOfAnExpiredSession():
+    """It did, and then said that every stream had ended."""
+    tunnel, stream = expired(scavengettl=2)
+    drained = Drained(tunnel, "client", 30)
+    tunnel.advance(10)
+    assert stream.lost is None and drained.outcome is None
+    stream.transport.loseConnection()
+    assert drained.wait().complete
+
+
+def test_aStreamOfAnExpiredSessionThatADrainCutsIsCounted():
+    tunnel, stream = expired(scavengettl=2)
+    outcome = Drained(tunnel, "client", 10).wait()
+    assert outcome.streams == 1 and not outcome.complete
+    assert stream.lost is not None
+
+
+@pytest.mark.option("scavengettl")
+def test_aSessionWithoutStreamsIsScavengedWithoutAWord():
+    tunnel = Tunnel(client={"autoexpire": 5, "scavengettl": 0})
+    tunnel.client.start()
+    with capturedLogs() as logs:
+        tunnel.advance(28)
+    assert not [line for line in map(formatEvent, logs) if "--scavengettl" in line]
+    assert len(tunnel.client.links) == 1
