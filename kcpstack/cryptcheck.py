@@ -73,6 +73,9 @@ class CryptCheck:
     def datagramsOpened(self, arrived: Sequence[Any], batch: Batch) -> None:
         """To be called after a batch was opened, where some were refused, or there are suspects, or the
         cipher refuses nothing.  ``arrived`` are the addresses of before."""
+        if self._findings.full:  # nothing more may be said: a flood should cost no more than the opening
+            self.suspects.clear()
+            return
         if self.refusesNothing:
             self._judge(batch)
         else:

@@ -56,10 +56,12 @@ class Surroundings:
     clock: Any  # IReactorTime
     counters: Counters
     randomBytes: Callable[[int], bytes]
-    findings: RareLog = field(init=False)  # what turned out to be set up wrong at a peer
+    findings: RareLog = field(init=False)  # what turned out to be set up wrong at a peer, or on its path
+    strangers: RareLog = field(init=False)  # the same of those who may be nobody's peers: apart, lest they fill it
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "findings", RareLog(_log, self.clock))
+        object.__setattr__(self, "strangers", RareLog(_log, self.clock))
 
     def newConversation(self) -> int:
         """A conv for a client's session: 32 random bits."""
@@ -85,7 +87,7 @@ class Port:
             Settings.key,
             looksRight,
             around.clock,
-            around.findings,
+            around.strangers,
         )
         self.schedule = Schedule(around.clock)
         self.settings = settings

@@ -288,6 +288,17 @@ def test_a_million_addresses_cost_no_memory_and_few_lines(port):
         assert len(it.port._check.suspects) <= SUSPECTS_MAX
     assert len(it.lines) == RARE_LINES
     assert it.lines[-1].endswith("(enough of such lines for 10 minutes)")
+    assert it.port._check.suspects == {}  # nothing more may be said, so nothing more is looked at
+
+
+def test_strangers_do_not_silence_what_is_found_out_about_peers(port):
+    it = port(crypt="aes", key="ours")
+    for number in range(2 * RARE_LINES):
+        it.hearAtOnce(garbage(20), [(f"10.0.{number}.1", 1)] * 20)
+        it.hearAtOnce(garbage(20), [(f"10.0.{number}.1", 1)] * 20)
+        it.rest(EXAMINATION_PAUSE)
+    it.port.around.findings.warn("something else", "The path of a peer is broken")
+    assert it.lines[-1] == "The path of a peer is broken"
 
 
 def test_datagrams_that_no_peer_would_send_are_not_kept(port):

@@ -84,6 +84,11 @@ class Settings:
                 "The key is kcptun's well-known default, with which anybody can read and use this tunnel: "
                 "give both ends a --key of your own, or set KCPTUN_KEY"
             )
+        if 0 < self.ratelimit < RATE_USABLE:
+            found.append(
+                f"--ratelimit {self.ratelimit}: that is less than a datagram a second, and sessions hardly live on it; "
+                "it counts bytes, not kilobytes"
+            )
         if self.QPP and self.QPPCount % 2 == 0:
             found.append(f"--QPPCount {self.QPPCount}: an even number ties each pad to the bytes it masks; best is a prime, as 61")
         return found
@@ -122,3 +127,4 @@ class ServerSettings(Settings):
 
 
 SETTINGS: dict[str, type[Settings]] = {CLIENT: ClientSettings, SERVER: ServerSettings}
+RATE_USABLE = 1000  # bytes a second
