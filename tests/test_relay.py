@@ -19,7 +19,13 @@ from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from kcpstack.layers.relay import FAILURE_LINES, REACH_TIMEOUT, STREAM_TIMEOUT, ClientRelayFactory, ServerRelayFactory
+from kcpstack.layers.relay import (
+    FAILURE_LINES,
+    REACH_TIMEOUT,
+    STREAM_TIMEOUT,
+    ClientRelayFactory,
+    ServerRelayFactory,
+)
 from kcpstack.testing.streams import HalfCloseableRecorder
 
 PATTERN = bytes(range(251)) * 4000  # a megabyte
