@@ -6,6 +6,7 @@ appends for ever to one, which logrotate(8) may have moved away; so do we, but S
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -18,10 +19,13 @@ __all__ = ["LogFile"]
 @implementer(ILogObserver)
 class LogFile:
     """Appends each event as a line to the file at ``path``.  Raises OSError where it cannot be opened;
-    what cannot be written later (a full disk) is lost, for there is nowhere to say so."""
+    what cannot be written later (a full disk) is lost, for there is nowhere to say so.
+
+    A path may be relative to where the process was when this was made: a daemon changes that later."""
 
     def __init__(self, path: str) -> None:
-        self.path = os.path.abspath(path)  # a daemon changes its working directory
+        self._folder = os.getcwd()
+        self.path = os.path.join(self._folder, path)
         self._file: Any = _opened(self.path)
 
     def __call__(self, event: Any) -> None:
@@ -34,12 +38,25 @@ class LogFile:
             return
 
     def reopen(self, path: str) -> None:
-        """Go on in the file that is at ``path`` now.  Raises OSError, and then nothing has changed."""
-        path = os.path.abspath(path)
+        """Go on in the file that is at ``path`` now.  Raises OSError, and then nothing has changed.
+
+        Where that is the one we have, it is kept: a process that root started may be unable to open it."""
+        path = os.path.join(self._folder, path)
+        if self._has(path):
+            return
         file = _opened(path)
         self._file.close()
         self._file, self.path = file, path
 
+    def _has(self, path: str) -> bool:
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(self._file.fileno()))
+        except (OSError, ValueError):
+            return False
+
 
 def _opened(path: str) -> Any:
-    return open(path, "ab", buffering=0)  # one write a line, so that lines of several processes stay whole
+    try:
+        return open(path, "ab", buffering=0)  # one write a line, so that lines of several processes stay whole
+    except ValueError as error:  # a name that no file can have
+        raise OSError(errno.EINVAL, str(error), path) from None

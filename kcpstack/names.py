@@ -2,42 +2,73 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - names need it, and what is first imported after chroot or setuid may not be found
+import ipaddress
 import socket
 from typing import Any
 
 from twisted.internet import defer, endpoints
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.error import DNSLookupError
+from twisted.internet.error import DNSLookupError, TimeoutError
 from twisted.internet.interfaces import IResolutionReceiver
 from zope.interface import implementer
 
-from kcpstack.options import Address, Target, UnixAddress
+from kcpstack.listening import AcceptErrors
+from kcpstack.options import Target, UnixAddress
 
 __all__ = ["listenStream", "resolveName", "targetEndpoint"]
 
 
 def listenStream(reactor: Any, local: Target, factory: Any) -> Any:
-    """Listen at a client's ``--localaddr``; returns the IListeningPort.  Raises CannotListenError."""
+    """Listen at a client's ``--localaddr``; returns the IListeningPort.  Raises CannotListenError, and OSError
+    of a Unix socket's lock."""
     if isinstance(local, UnixAddress):
         # The lock beside the socket lets a file that a killed process left behind be told from one in use.
-        return reactor.listenUNIX(local.path, factory, BACKLOG, wantPID=True)
-    everywhere = "::" if socket.has_dualstack_ipv6() else ""
-    return reactor.listenTCP(local.port, factory, BACKLOG, local.host or everywhere)
+        port = reactor.listenUNIX(local.path, factory, BACKLOG, wantPID=True)
+    else:
+        everywhere = "::" if socket.has_dualstack_ipv6() else ""
+        port = reactor.listenTCP(local.port, factory, BACKLOG, local.host or everywhere)
+    AcceptErrors(reactor).watch(port)
+    return port
 
 
 def targetEndpoint(reactor: Any, target: Target) -> Any:
     """The IStreamClientEndpoint of a server's ``--target``."""
-    if isinstance(target, Address):
+    if isinstance(target, UnixAddress):
+        return endpoints.UNIXClientEndpoint(reactor, target.path)
+    literal = _literal(target.host)
+    if literal is None:
         return endpoints.HostnameEndpoint(reactor, target.host, target.port)
-    return endpoints.UNIXClientEndpoint(reactor, target.path)
+    kind = endpoints.TCP6ClientEndpoint if ":" in literal else endpoints.TCP4ClientEndpoint
+    return kind(reactor, literal, target.port)
 
 
 def resolveName(reactor: Any, host: str) -> defer.Deferred[str]:
     """An address of ``host``, numeric: the first of IPv4, as Go's client takes it, or else the first.
-    Fails with DNSLookupError where there is none."""
+    Fails with DNSLookupError where there is none, and with TimeoutError where that is not known after
+    RESOLVE_TIMEOUT seconds."""
+    literal = _literal(host)
+    if literal is not None:
+        return defer.succeed(literal)
     result: defer.Deferred[str] = defer.Deferred()
+    result.addTimeout(RESOLVE_TIMEOUT, reactor, _tooLate)
     reactor.nameResolver.resolveHostName(_Addresses(host, result), host, transportSemantics="UDP")
     return result
+
+
+def _literal(host: str) -> str | None:
+    """``host`` where it is an address already, which needs no resolver and no thread; IPv4 in the guise of IPv6
+    as IPv4, for that is how it has to leave."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return host if mapped is None else str(mapped)
+
+
+def _tooLate(result: Any, seconds: float) -> Any:
+    raise TimeoutError(string=f"its name was not resolved within {seconds:.0f} s: does this machine reach its DNS?")
 
 
 @implementer(IResolutionReceiver)
@@ -62,4 +93,6 @@ class _Addresses:
         self._result.callback(best.host)
 
 
+# s; the system's resolver asks each of three servers twice for 5 s.  One that raises never answers at all.
+RESOLVE_TIMEOUT = 40.0
 BACKLOG = 1024  # connections not yet accepted; a browser opens dozens at once, a proxy hundreds

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from kcpstack.logfile import LogFile
 from kcpstack.options import Configuration, Option, Settings, dashed, restartless, valueText
+from kcpstack.options.configuration import unwritable
 from kcpstack.snmp import SignalWatch
 
 __all__ = ["Reloading"]
@@ -25,12 +26,15 @@ class Reloading(Service):
 
     ``tunnel`` has ``settings``, and ``reconfigure(settings)``, which takes over new ones at once as far as its
     option table says.  ``logFile`` is None where there is no ``--log``.  SIGHUP is left alone (it ends a process) where
-    there is nothing to read again."""
+    there is nothing to read again.
+
+    While the tunnel closes, only the log file is opened anew.  Whoever has stopped all calls ``leave``."""
 
     def __init__(self, reactor: Any, configuration: Configuration, tunnel: Any, logFile: LogFile | None) -> None:
         self._configuration = configuration
         self._tunnel = tunnel
         self._logFile = logFile
+        self._closing = False
         rereads = bool(configuration.path) or logFile is not None
         self._watch = SignalWatch(reactor, RELOAD_SIGNAL if rereads else None, self.reload)
 
@@ -42,15 +46,22 @@ class Reloading(Service):
 
     def stopService(self) -> None:
         super().stopService()
+        self._closing = True
+
+    def leave(self) -> None:
+        """Leave the signal alone from now on."""
         self._watch.stop()
 
     def reload(self) -> None:
         """Read the configuration again and do what has changed in it."""
         try:
-            newer = self._configuration.reread()
+            newer = self._configuration if self._closing else self._configuration.reread()
             self._reopen(newer.settings.log)
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             _log.error("SIGHUP: nothing is changed: {error}", error=error)
+            return
+        if self._closing:
+            _log.info("SIGHUP: this is closing, and takes over no options any more")
             return
         for remark in newer.remarks:
             if remark not in self._configuration.remarks:
@@ -73,7 +84,10 @@ class Reloading(Service):
         if bool(path) != (self._logFile is not None):
             _log.warn("SIGHUP: a log file where there was none, or none where there was one, takes a restart")
         if self._logFile is not None:
-            self._logFile.reopen(path or self._logFile.path)
+            try:
+                self._logFile.reopen(path or self._logFile.path)
+            except OSError as error:
+                raise unwritable(path or self._logFile.path, error) from None
 
 
 def _change(role: str, option: Option, before: Settings, after: Settings) -> str:

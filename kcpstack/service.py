@@ -20,6 +20,7 @@ from kcpstack.counters import Counters
 from kcpstack.layers.datagram import Shared, UDPTransport
 from kcpstack.layers.portrange import UDPRange
 from kcpstack.layers.relay import ClientRelayFactory, ServerRelayFactory
+from kcpstack.listening import listening, raiseFileLimit
 from kcpstack.logfile import LogFile
 from kcpstack.names import listenStream, resolveName, targetEndpoint
 from kcpstack.options import ClientSettings, Options, ServerSettings, Settings
@@ -44,8 +45,9 @@ def makeService(options: Options) -> Service:
         tunnel = ClientService(reactor, settings)
     else:
         tunnel = ServerService(reactor, settings)
-    kcptun = _Kcptun(logFile)
-    Reloading(reactor, configuration, tunnel, logFile).setServiceParent(kcptun)
+    reloading = Reloading(reactor, configuration, tunnel, logFile)
+    kcptun = _Kcptun(logFile, reloading)
+    reloading.setServiceParent(kcptun)
     tunnel.setServiceParent(kcptun)
     if settings.pprof:
         ProfilingService(reactor, reactor).setServiceParent(kcptun)
@@ -55,15 +57,30 @@ def makeService(options: Options) -> Service:
 class _Kcptun(MultiService):
     """All of a process: the tunnel, and what is around it."""
 
-    def __init__(self, logFile: LogFile | None) -> None:
+    def __init__(self, logFile: LogFile | None, reloading: Reloading) -> None:
         super().__init__()
         self._logFile = logFile
+        self._reloading = reloading
 
     def setServiceParent(self, parent: Any) -> None:
         """``parent`` is twistd's application, which is asked for an observer before the log begins."""
         if self._logFile is not None and isinstance(parent, Componentized):
             parent.setComponent(ILogObserver, self._logFile)
         super().setServiceParent(parent)
+
+    def privilegedStartService(self) -> None:
+        """As of IService."""
+        raiseFileLimit()
+        super().privilegedStartService()
+
+    def stopService(self) -> Any:
+        """As of IService.  SIGHUP, which would end a process, is watched until the streams have ended."""
+
+        def done(result: Any) -> Any:
+            self._reloading.leave()
+            return result
+
+        return defer.maybeDeferred(super().stopService).addBoth(done)
 
 
 class TunnelService(Service):
@@ -187,7 +204,8 @@ class ClientService(TunnelService):
         )
 
     def _listen(self) -> None:
-        self.port = listenStream(self._reactor, self.settings.localaddr, self._relays)
+        local = self.settings.localaddr
+        self.port = listening(f"--localaddr {local}", lambda: listenStream(self._reactor, local, self._relays))
 
     def _begin(self) -> None:
         self.client.start()
@@ -234,7 +252,8 @@ class ServerService(TunnelService):
         return UDPTransport(reactor, counters, listen.host, listen.port, buffers=buffers, dscp=dscp)
 
     def _listen(self) -> None:
-        self.server.open()
+        listen = self.settings.listen
+        listening(f"--listen {listen}", self.server.open, isRange=bool(listen.last))
 
     def _begin(self) -> None:
         transport = self._transport

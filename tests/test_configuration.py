@@ -72,6 +72,7 @@ def test_the_same_value_twice_overrides_nothing():
     [
         ('{"mtuu": 1}', 'my.json: unknown key "mtuu" (did you mean "mtu"?); it is ignored'),
         ('{"listen": ":1"}', 'my.json: unknown key "listen" (of the server; it is ignored here)'),
+        ('{"ds": 5}', 'my.json: unknown key "ds" (did you mean "datashard"?); it is ignored'),
         ('{"_comment": "hello"}', 'my.json: unknown key "_comment" is ignored'),
         ('{"explain": true}', 'my.json: unknown key "explain" is ignored'),
         ('{"mtu": 1400, "mtu": 1200}', 'my.json: "mtu" is there more than once; the last one counts'),
@@ -90,7 +91,9 @@ def test_what_go_passes_over_in_silence_is_remarked_upon(content, says):
         ('{"mtu": 1400.5}', 'my.json: "mtu": 1400.5: give a whole number'),
         ('{"mtu": true}', 'my.json: "mtu": true: give a whole number'),
         ('{"mtu": ""}', 'my.json: "mtu": "": give a whole number'),
-        ('{"key": 1234}', 'my.json: "key": 1234: give a text in quotes'),
+        ('{"log": 1234}', 'my.json: "log": 1234: give a text in quotes'),
+        ('{"key": 1234}', 'my.json: "key": (not shown): give a text in quotes'),
+        (" ", "-c my.json: the file is empty: give at least {}"),
         ('{"nocomp": 1}', 'my.json: "nocomp": 1: give true or false'),
         ('{"crypt": {"a": 1}}', 'my.json: "crypt": an object: give a text in quotes'),
         ('{"tcp": true}', 'my.json: "tcp": true: leave it out: kcpstack sends UDP only'),
@@ -117,6 +120,20 @@ def test_a_file_that_cannot_be_read_is_refused_with_its_name(tmp_path):
 def test_keys_and_null_are_read_as_go_reads_them():
     it = configured('\ufeff {"MTU": 1400, "Key": "mine", "crypt": null, "sndwnd": "77"}')
     assert (it.settings.mtu, it.settings.key, it.settings.crypt, it.settings.sndwnd) == (1400, "mine", "aes", 77)
+
+
+def test_half_a_character_is_replaced_as_go_replaces_it():
+    assert configured('{"key": "a\\ud800b\\ud83d\\ude00"}').settings.key == "a\ufffdb\U0001f600"
+
+
+@pytest.mark.option("c")
+def test_a_relative_name_is_read_again_from_where_the_process_was_started(tmp_path, monkeypatch):
+    (tmp_path / "my.json").write_text('{"mtu": 1200}')
+    monkeypatch.chdir(tmp_path)
+    before = Configuration("client", {"c": "my.json"}, {})
+    monkeypatch.chdir("/")  # as a daemon does
+    (tmp_path / "my.json").write_text('{"mtu": 1400}')
+    assert before.reread().settings.mtu == 1400
 
 
 values = st.recursive(
@@ -177,6 +194,12 @@ def test_the_well_known_default_key_is_remarked_upon_however_it_was_given():
 def test_sessions_that_outlive_their_successors_are_remarked_upon():
     assert any("--scavengettl 600" in remark for remark in configured("{}", autoexpire="60").remarks)
     assert not configured("{}", key="mine", autoexpire="600").remarks
+
+
+@pytest.mark.option("ratelimit")
+def test_a_rate_in_kilobytes_is_remarked_upon():
+    assert any("--ratelimit 500" in remark for remark in configured('{"ratelimit": 500}', key="mine").remarks)
+    assert not configured('{"ratelimit": 1000}', key="mine").remarks
 
 
 # ------------------------------------------------------------------ changes under way

@@ -376,7 +376,29 @@ def test_an_address_in_use_ends_the_process_with_one_line_on_standard_error(kind
         done = command(KCPTUN, *arguments, "-l", where)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"kcptun: Couldn't listen on {where}")
+    option = {"client": "--localaddr", "server": "--listen"}[arguments[0]]
+    assert line.startswith(f"kcptun: {option} {where}: Address already in use: ")
+
+
+def test_a_unix_socket_without_a_directory_ends_the_process_with_one_line():
+    done = command(KCPTUN, "client", "-l", "/nowhere/at/all/socket")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "kcptun: --localaddr unix:/nowhere/at/all/socket: No such file or directory: make the directory first\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["server", "--help"], ["client", "--explain"], ["--version"]])
+def test_whoever_stops_reading_what_is_printed_sees_no_error(arguments):
+    unread, output = os.pipe()
+    os.close(unread)
+    environ = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run(
+        [sys.executable, *KCPTUN, *arguments],
+        check=False, cwd="/", env=environ, stdout=output, stderr=subprocess.PIPE, timeout=MINUTE,
+    )  # fmt: skip
+    os.close(output)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_help_and_version_go_to_standard_output():

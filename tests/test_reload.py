@@ -122,9 +122,47 @@ def test_a_log_file_that_cannot_be_opened_leaves_the_old_one(tmp_path, logged):
     it = Setup(b"{}", log, log=str(path))
     it.reload(b'{"log": "/nowhere/at/all", "quiet": true}')
     assert it.tunnel.taken == []
-    assert [line for line in logged if line.startswith("SIGHUP: nothing is changed: ")]
+    assert logged == [
+        "SIGHUP: nothing is changed: --log /nowhere/at/all: No such file or directory: give a file that this user can write"
+    ]
     Logger(observer=log).info("still here")
     assert "still here" in path.read_text()
+
+
+def test_a_log_file_that_is_still_there_is_not_opened_again_for_that_may_be_forbidden(tmp_path, logged, monkeypatch):
+    path = tmp_path / "kcptun.log"
+    it = Setup(b"{}", LogFile(str(path)), log=str(path))
+    monkeypatch.setattr("builtins.open", None)
+    it.reload(b'{"quiet": true}')
+    assert it.tunnel.settings.quiet
+
+
+def test_a_relative_log_file_stays_where_the_process_was_started(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    it = Setup(b"{}", LogFile("kcptun.log"), log="kcptun.log")
+    (tmp_path / "kcptun.log").rename(tmp_path / "kcptun.log.1")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # as a daemon does
+    it.reload(b"{}")
+    assert (tmp_path / "kcptun.log").exists()
+
+
+def test_a_secret_of_the_wrong_type_is_not_logged(logged):
+    it = Setup(b"{}")
+    it.reload(b'{"key": 12345678}')
+    assert logged == ['SIGHUP: nothing is changed: my.json: "key": (not shown): give a text in quotes']
+
+
+@pytest.mark.option("c", "log")
+def test_while_the_tunnel_closes_the_log_is_opened_anew_and_no_option_changes(tmp_path, logged):
+    path = tmp_path / "kcptun.log"
+    it = Setup(b"{}", LogFile(str(path)), log=str(path))
+    it.reloading.stopService()
+    path.rename(tmp_path / "kcptun.log.1")
+    it.reload(b'{"quiet": true}')
+    assert path.exists()
+    assert it.tunnel.taken == []
+    assert logged == ["SIGHUP: this is closing, and takes over no options any more"]
 
 
 def test_without_a_file_or_a_log_the_signal_is_left_alone():

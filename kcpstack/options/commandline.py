@@ -12,7 +12,7 @@ from twisted.python import usage
 import kcpstack
 import twisted
 from kcpstack.logfile import LogFile
-from kcpstack.options.configuration import Configuration, shown
+from kcpstack.options.configuration import Configuration, shown, unwritable
 from kcpstack.options.explanation import explanation
 from kcpstack.options.helptext import OVERVIEW, commandHelp
 from kcpstack.options.settings import ClientSettings, ServerSettings
@@ -54,10 +54,13 @@ class _TaughtOptions(usage.Options):
             raise usage.UsageError(line if line.endswith("?") else f"{line}; {self.advice}") from None
         super().parseOptions(respelled)
 
+    def opt_help(self) -> None:
+        """Print this, and exit."""
+        _printAndExit(str(self))
+
     def opt_version(self) -> None:
         """Print the versions of kcpstack and Twisted, and exit."""
-        print(f"kcpstack {kcpstack.__version__} (Twisted {twisted.__version__})")
-        sys.exit(0)
+        _printAndExit(f"kcpstack {kcpstack.__version__} (Twisted {twisted.__version__})\n")
 
     def getSynopsis(self) -> str:
         return ""
@@ -83,8 +86,7 @@ class _RoleOptions(_TaughtOptions):
         try:
             self.configuration = Configuration(self.role, given, self.environ)
             if YesOrNo().parse(given.get("explain", "false")):
-                print(explanation(self.configuration), end="")
-                sys.exit(0)
+                _printAndExit(explanation(self.configuration))
             self.logFile = self._openLog(self.configuration.settings.log)
         except ValueError as error:
             raise usage.UsageError(str(error)) from None
@@ -94,10 +96,19 @@ class _RoleOptions(_TaughtOptions):
         try:
             return LogFile(path) if path else None
         except OSError as error:
-            raise ValueError(f"--log {shown(path)}: {error.strerror}: give a file that can be written") from None
+            raise unwritable(path, error) from None
 
     def getUsage(self, width: int | None = None) -> str:
         return commandHelp(self.role, optionsOf(self.role), width)
+
+
+def _printAndExit(text: str) -> None:
+    """Print ``text``, to somebody who may stop reading after some lines (``| head``)."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the end
+    sys.exit(0)
 
 
 def _parameters(role: str) -> list[list[Any]]:

@@ -8,6 +8,7 @@ overrides is said.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from kcpstack.options.jsonfile import JSONFile
 from kcpstack.options.settings import SETTINGS, Settings
 from kcpstack.options.table import MODES, RESTART, TABLE, Mode, Option, dashed, optionsOf
 
-__all__ = ["Configuration", "restartless", "shown"]
+__all__ = ["Configuration", "restartless", "shown", "unwritable"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Configuration:
         self.remarks: list[str] = []  # a line each, for the log at the start
         self._texts = texts
         self._environ = environ
-        self._readFile = readFile or _contents
+        self._readFile = readFile or _fileReader(os.getcwd())
         self._origins: dict[str, str] = {}
         self.settings = self._settle()
         self.remarks += self.settings.doubts()
@@ -115,6 +116,11 @@ def shown(text: str) -> str:
     return (text if plain else repr(text))[:SHOWN_MAX]
 
 
+def unwritable(path: str, error: OSError) -> ValueError:
+    """What to raise where the file of ``--log`` cannot be opened."""
+    return ValueError(f"--log {shown(path)}: {error.strerror}: give a file that this user can write")
+
+
 def _parsed(option: Option, given: _Given) -> Any:
     try:
         return option.kind.parse(given.text)
@@ -126,9 +132,14 @@ def _isSetting(name: str) -> bool:
     return any(option.setting for option in TABLE if option.name == name)
 
 
-def _contents(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(FILE_MAX)
+def _fileReader(folder: str) -> Callable[[str], bytes]:
+    """What reads files as from ``folder``: a daemon changes its working directory, and reads again."""
+
+    def contents(path: str) -> bytes:
+        with open(os.path.join(folder, path), "rb") as file:
+            return file.read(FILE_MAX)
+
+    return contents
 
 
 SHOWN_MAX = 80  # characters of a wrong value that are repeated to the user

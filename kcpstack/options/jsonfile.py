@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,8 @@ class JSONFile:
         """The object's keys and values, in order, and as often as they are there."""
         try:
             text = readFile(self._path).decode("utf-8-sig").lstrip()
+            if not text:
+                raise ValueError(f'-c {self._path}: the file is empty: give at least {{}}')
             pairs, end = json.JSONDecoder(object_pairs_hook=_Pairs).raw_decode(text)
         except OSError as error:
             raise ValueError(f"-c {self._path}: {error.strerror}: give a file that can be read") from None
@@ -68,10 +71,13 @@ class JSONFile:
         """The value as the command line would have it."""
         takes = option.kind.takes
         if isinstance(value, str) and (takes is str or value.strip() == value != ""):
-            return value
+            return SURROGATE.sub("\ufffd", value)
         if type(value) is takes:
             return str(value).lower()
-        given = "an object" if isinstance(value, _Pairs) else json.dumps(value)[:SHOWN_MAX]
+        if option.secret:
+            given = "(not shown)"
+        else:
+            given = "an object" if isinstance(value, _Pairs) else json.dumps(value)[:SHOWN_MAX]
         raise ValueError(f'{self._path}: "{option.jsonKey}": {given}: give {TYPES[takes]}')
 
     def _hint(self, key: str) -> str:
@@ -79,13 +85,18 @@ class JSONFile:
         if key.lower() in {option.jsonKey.lower() for option in others}:
             (other,) = (role for role in BOTH if role != self._role)
             return f" (of the {other}; it is ignored here)"
-        near = difflib.get_close_matches(key.lower(), self._options, n=1)
+        near = self._spelt(key) or difflib.get_close_matches(key.lower(), self._options, n=1)
         return f" (did you mean \"{near[0]}\"?); it is ignored" if near else " is ignored"
+
+    def _spelt(self, key: str) -> list[str]:
+        """The key of the option that the command line knows by this name."""
+        return [option.jsonKey for option in self._options.values() if key in (option.short, *option.aliases)]
 
 
 class _Pairs(list):  # type: ignore[type-arg]
     """An object as its pairs, to be told from an array."""
 
 
+SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character, which no UTF-8 can have; Go puts the same there
 TYPES = {str: "a text in quotes", int: "a whole number", bool: "true or false"}
 SHOWN_MAX = 80  # characters of what is wrong that are repeated to the user

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import resource
 import signal
 import socket
 from dataclasses import replace
@@ -97,6 +99,46 @@ def test_the_log_goes_to_its_file_which_sighup_opens_anew(tunnel, tmp_path):
     before = path.read_text().count("Stream closed")
     it.transfer(upload=1000)
     waitUntil(lambda: path.read_text().count("Stream closed") == before + 1, SECONDS)
+
+
+@pytest.mark.option("c", "closewait")
+def test_sighup_while_it_closes_cuts_no_stream(tunnel, tmp_path):
+    file = tmp_path / "server.json"
+    file.write_text("{}")
+    it = tunnel(OURS, OURS, Wire(), Wire(extra=("-c", str(file), "--closewait", "60")))
+    with socket.create_connection(("127.0.0.1", it.port)) as connection:
+        connection.sendall(b"x")
+        waitUntil(lambda: "Stream opened" in it.server.written(), SECONDS)
+        it.server.signal(signal.SIGTERM)
+        waitUntil(lambda: "to end (--closewait)" in it.server.written(), SECONDS)
+        it.server.signal(signal.SIGHUP)
+        waitUntil(lambda: "SIGHUP: this is closing" in it.server.written(), SECONDS)
+        assert it.server.status is None
+    assert it.server.wait(SECONDS) == -signal.SIGTERM
+    assert "Closed: every stream had ended" in it.server.written()
+    del it.processes["server"]
+
+
+def test_more_connections_than_files_may_be_open_are_refused_in_few_words(tunnel):
+    it = tunnel(OURS, OURS)
+    limit = 64
+    resource.prlimit(it.client.pid, resource.RLIMIT_NOFILE, (limit, limit))
+    connections = [socket.create_connection(("127.0.0.1", it.port)) for _ in range(4 * limit)]
+    waitUntil(lambda: "could not be accepted" in it.client.written(), SECONDS)
+    refused = 0
+    for connection in connections[-limit:]:
+        connection.settimeout(SECONDS)
+        try:
+            refused += connection.recv(1) == b""
+        except ConnectionResetError:
+            refused += 1
+    assert refused == limit
+    for connection in connections:
+        connection.close()
+    assert it.client.written().count("could not be accepted") <= 2
+    assert "EMFILE" not in it.client.written()
+    waitUntil(lambda: it.client.written().count("Stream closed") == it.client.written().count("Stream opened"), SECONDS)
+    it.transfer(upload=1000)
 
 
 def test_sighup_ends_a_process_that_has_nothing_to_read_again(tunnel):
@@ -195,4 +237,5 @@ def test_pprof_answers_on_this_machine_only(tunnel):
     with socket.create_connection(("127.0.0.1", 6060), SECONDS) as http:
         http.sendall(b"GET /debug/pprof/ HTTP/1.0\r\n\r\n")
         assert b"profile?seconds=" in http.makefile("rb").read()
+    it.port = int(re.search(r"Listening on [^ ]*:(\d+),", it.client.written())[1])  # of the two that it listens on
     it.transfer(upload=1000)
