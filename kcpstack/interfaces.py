@@ -219,8 +219,8 @@ class IARQ(Interface):
 
     def isNews(seen):
         """Whether a :class:`kcpstack.kernels.segment.Glimpse` of a datagram shows that its sender
-        takes part in this conversation now: it brings or acknowledges what is still missing.  A
-        datagram that was recorded and sent again does not."""
+        takes part in this conversation now: it brings or acknowledges what is still missing, or was
+        sent after all that has arrived.  A datagram that was recorded and sent again does none of that."""
 
     def nextTimeout():
         """When ``flush`` must be called even if nothing happens, as a ``now``; None where nothing

@@ -19,6 +19,7 @@ from kcpstack.kernels.segment import (
     ACK,
     ASK,
     HEADER,
+    MASK,
     OVERHEAD,
     PUSH,
     TELL,
@@ -499,8 +500,8 @@ class TestBadInput:
 
 
 def test_aGlimpseShowsTheConversationOfADatagram():
-    datagram = segment(PUSH, sn=3, una=5, data=b"abc")
-    assert glimpse(b"..." + datagram, 3, 3 + len(datagram)) == (CONV, PUSH, 3, 5)
+    datagram = segment(PUSH, sn=3, una=5, ts=7, data=b"abc")
+    assert glimpse(b"..." + datagram, 3, 3 + len(datagram)) == (CONV, PUSH, 3, 5, 7)
     assert glimpse(datagram, 0, len(datagram) - 1) is None
     assert glimpse(segment(85), 0, OVERHEAD) is None
 
@@ -544,6 +545,12 @@ class TestThePeersHealth:
         assert len(pushes) == 3
         assert [seen for seen in news if not arq.isNews(Glimpse(CONV, *seen))] == []
         assert [seen for seen in stale if arq.isNews(Glimpse(CONV, *seen))] == []
+
+    def test_aRepeatIsNewsIfItWasSentAfterAllThatCame(self):
+        arq = makeARQ()
+        for ts in (MASK - 1, 3, MASK):  # ts wraps, and datagrams overtake each other
+            receive(arq, segment(PUSH, sn=0, ts=ts))
+        assert [ts for ts in (4, 1000, 0, 3, MASK, MASK - 2) if arq.isNews(Glimpse(CONV, PUSH, 0, 0, ts))] == [4, 1000]
 
 
 class Pair:

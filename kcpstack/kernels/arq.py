@@ -148,7 +148,7 @@ class ARQ:
         if not self._una <= una <= self._nxt:
             return False
         if seen.cmd == PUSH:
-            return self._arrived.expects(seen.sn)
+            return self._arrived.expects(seen.sn) or self._arrived.isLater(seen.ts)
         return una > self._una or (seen.cmd == ACK and nearest(seen.sn, self._una) in self._segments)
 
     def nextTimeout(self) -> float | None:

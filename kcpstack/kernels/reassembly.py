@@ -32,6 +32,7 @@ class Reassembly:
         self._counters = counters
         self._acks: list[tuple[int, int]] = []  # (sn, ts) as they came, both as on the wire
         self._ackNow = False
+        self._latest: int | None = None  # ts of the last sending among those that came
         self._repeats = 0
         self._repeating = False
         self._repeatsOf = 0  # how many different segments had come, when a repeat was last counted
@@ -48,6 +49,8 @@ class Reassembly:
             self._counters.RecvWindowDrops += 1
             return
         self._acks.append((wireSN, ts))
+        if self.isLater(ts):
+            self._latest = ts
         if self.ackAt is None:
             self.ackAt = now + self._interval
         if sn < self.nxt or sn in self.early:
@@ -92,6 +95,11 @@ class Reassembly:
         sn = nearest(wireSN, self.nxt)
         return self.nxt <= sn < self.nxt + self._window and sn not in self.early
 
+    def isLater(self, ts: int) -> bool:
+        """Whether a push with this ts (as on the wire) was sent after all that have come: ts grows with each sending,
+        or with time, so a peer whose acks are lost repeats what we have with a later one."""
+        return self._latest is None or 0 < (ts - self._latest) & MASK < HALF
+
     # ------------------------------------------------------------ acks
 
     def turnOver(self) -> bool:
@@ -127,6 +135,7 @@ class Reassembly:
 
 
 WINDOW_MAX = 0xFFFF  # segments; wnd has 16 bits
+HALF = 1 << 31  # of all ts there are: what is farther ahead is behind
 ACK_EVERY = 16  # pushes; few enough for the smallest window in use (32), many enough to be cheap
 REPEATS = 3  # in a row; a spurious retransmission and a copy made by the network are less
 ACKS_KEPT = 4096  # more than default windows hold; where a slow pace lets more wait, the peer repeats itself

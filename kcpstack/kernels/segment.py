@@ -44,6 +44,7 @@ class Glimpse(NamedTuple):
     cmd: int
     sn: int
     una: int
+    ts: int = 0
 
 
 def glimpse(buffer: Any, start: int, end: int) -> Glimpse | None:
@@ -54,11 +55,11 @@ def glimpse(buffer: Any, start: int, end: int) -> Glimpse | None:
 def glimpses(buffer: Any, start: int, end: int) -> Iterator[Glimpse]:
     """Look at all segments of a KCP datagram, as far as these bytes can be any."""
     while end - start >= OVERHEAD:
-        conv, cmd, _frg, _wnd, _ts, sn, una, length = HEADER.unpack_from(buffer, start)
+        conv, cmd, _frg, _wnd, ts, sn, una, length = HEADER.unpack_from(buffer, start)
         start += OVERHEAD + length
         if not PUSH <= cmd <= TELL or start > end:
             return
-        yield Glimpse(conv, cmd, sn, una)
+        yield Glimpse(conv, cmd, sn, una, ts)
 
 
 def isWhole(buffer: Any, start: int, end: int) -> bool:

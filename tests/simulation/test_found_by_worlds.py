@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_closing import Drained
 from test_pathcheck import Scripted, carriesUpTo, nothing, segment
-from tunnel import Tunnel
+from tunnel import Endless, Recorder, Tunnel
 from twisted.logger import capturedLogs, formatEvent
 
 from kcpstack.kernels.pathcheck import Verdict
@@ -82,3 +82,30 @@ def test_aSessionWithoutStreamsIsScavengedWithoutAWord():
         tunnel.advance(28)
     assert not [line for line in map(formatEvent, logs) if "--scavengettl" in line]
     assert len(tunnel.client.links) == 1
+
+
+@pytest.mark.parametrize("faults", [{}, {"loss": 0.01}], ids=str)
+@pytest.mark.parametrize("shards", [(0, 0), (10, 3)])
+@pytest.mark.parametrize("window", [32, 1024])
+def test_aClientThatMovesInTheMiddleOfAnUploadIsFollowed(window, shards, faults):
+    """All that it had out had arrived, and no ack of it reached its new address: it could only repeat."""
+    slow = {"delay": 50.0, "rate": 1_000_000.0, "queue": 200.0}
+    tunnel = Tunnel(Recorder, faults={**slow, **faults}, sndwnd=window, datashard=shards[0], parityshard=shards[1])
+    stream = tunnel.open()
+    assert tunnel.run(lambda: tunnel.served, 5)
+    Endless(stream.transport)
+    for index in range(3):
+        tunnel.advance(3)
+        so_far = len(tunnel.served[0].received)
+        tunnel.sockets[0].rebind(("10.50.0.1", 5000 + index))
+        tunnel.advance(3)
+        assert len(tunnel.served[0].received) > so_far + 500_000
+    assert len(tunnel.sockets) == 1 and stream.lost is None
+
+
+def test_aClientThatMovesBeforeItHasHeardAnythingIsFollowed():
+    tunnel = Tunnel(faults={"delay": 100.0})
+    stream = tunnel.open(b"hello")
+    tunnel.advance(0.15)
+    tunnel.sockets[0].rebind(("10.50.0.1", 5000))
+    assert tunnel.run(lambda: stream.received == b"hello", 1)
