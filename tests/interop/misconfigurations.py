@@ -365,7 +365,8 @@ ROWS: Sequence[Row] = (
     Row(
         "client's port taken",
         "Another program has the client's TCP port",
-        "kcptun: Couldn't listen on 127.0.0.1:{port}: [Errno 98] Address already in use.",
+        "kcptun: --localaddr 127.0.0.1:{port}: Address already in use: something has that already; is a kcptun running? "
+        "(ss -lnptux names it)",
         says="client",
         seconds=SLACK,
         arrange=another("client", "tcp"),
@@ -373,7 +374,8 @@ ROWS: Sequence[Row] = (
     Row(
         "server's port taken",
         "Another program has the server's UDP port",
-        "kcptun: Couldn't listen on 127.0.0.1:{port}: [Errno 98] Address already in use.",
+        "kcptun: --listen 127.0.0.1:{port}: Address already in use: something has that already; is a kcptun running? "
+        "(ss -lnptux names it)",
         seconds=SLACK,
         arrange=another("server", "udp"),
     ),
