@@ -6,7 +6,7 @@
 #   make lint    ruff
 #   make clean   back to what git has
 
-PYTEST = -n 2
+PYTEST = -n 3
 python = .venv/bin/python
 
 .PHONY: help demo test docs lint clean
