@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import CannotListenError
+from twisted.internet.selectreactor import SelectReactor
 from twisted.logger import ILogObserver, Logger
 from zope.interface import implementer
 
@@ -50,9 +51,10 @@ def listening(given: str, listen: Callable[[], Any], isRange: bool = False) -> A
         raise CannotBegin(given, CannotListenError("", 0, OSError(error.errno, error.strerror))) from None
 
 
-def raiseFileLimit() -> None:
-    """Let this process have as many files open as it may without asking anybody: a connection takes one."""
-    if resource is None:
+def raiseFileLimit(reactor: Any) -> None:
+    """Let this process have as many files open as it may without asking anybody: a connection takes one.  Not
+    where ``reactor`` uses select(2), which cannot watch those from 1024 on."""
+    if resource is None or isinstance(reactor, SelectReactor):
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:

@@ -46,7 +46,7 @@ def makeService(options: Options) -> Service:
     else:
         tunnel = ServerService(reactor, settings)
     reloading = Reloading(reactor, configuration, tunnel, logFile)
-    kcptun = _Kcptun(logFile, reloading)
+    kcptun = _Kcptun(reactor, logFile, reloading)
     reloading.setServiceParent(kcptun)
     tunnel.setServiceParent(kcptun)
     if settings.pprof:
@@ -57,8 +57,9 @@ def makeService(options: Options) -> Service:
 class _Kcptun(MultiService):
     """All of a process: the tunnel, and what is around it."""
 
-    def __init__(self, logFile: LogFile | None, reloading: Reloading) -> None:
+    def __init__(self, reactor: Any, logFile: LogFile | None, reloading: Reloading) -> None:
         super().__init__()
+        self._reactor = reactor
         self._logFile = logFile
         self._reloading = reloading
 
@@ -70,7 +71,7 @@ class _Kcptun(MultiService):
 
     def privilegedStartService(self) -> None:
         """As of IService."""
-        raiseFileLimit()
+        raiseFileLimit(self._reactor)
         super().privilegedStartService()
 
     def stopService(self) -> Any:
