@@ -17,8 +17,10 @@ def shown(address: Any) -> str:
         host, port = address[:2]
     elif hasattr(address, "host") and hasattr(address, "port"):
         host, port = address.host, address.port
+    elif hasattr(address, "name"):
+        return os.fsdecode(address.name) if address.name else "a Unix socket"  # a client's seldom has a name
     else:
-        return os.fsdecode(getattr(address, "name", None) or str(address))
+        return str(address)
     if host.startswith(MAPPED) and "." in host:
         host = host[len(MAPPED) :]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

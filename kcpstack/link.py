@@ -137,11 +137,12 @@ class Link:
     def _silent(self, session: KCPSession) -> None:
         if session.established:  # else it is _timedOut that knows what to say
             _log.warn(
-                "Session {conv:08x}: {peer} leaves us waiting; dialling a new session{hint}",
+                "Session {conv:08x}: {peer} leaves us waiting; dialling a new session",
                 conv=self.conversation.conv,
                 peer=self._peer,
-                hint="" if session.spoken else NEVER_SPOKEN,
             )
+            if not session.spoken:
+                self._around.findings.warn(("never spoken", self._peer.host), NEVER_SPOKEN, peer=self._peer)
             self._port.received = self._receivedInSilence
             self._owner.linkSilent(self)
 
@@ -194,8 +195,8 @@ class Link:
 
 
 NEVER_SPOKEN = (
-    ".  It acknowledges, but has never said a word: are --smuxver and --nocomp the same there?  "
-    "(Debian's kcptun has smuxver 1 unless told otherwise)"
+    "{peer} acknowledges, but has never said a word: are --smuxver and --nocomp the same there?  (Debian's kcptun "
+    "has smuxver 1 unless told otherwise)"
 )
 GIVE_UP = 5.0  # s; a path that was only cut for a moment is back by then
 CONNECT_TIMEOUT = 10  # s; three times the longest a KCP peer needs for a first answer over a bad path

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import defer
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kcpstack.interfaces import IDatagramTransport
@@ -112,6 +111,7 @@ class Slot:
         self._call: defer.Deferred[Any] | None = None  # the name is being resolved
         self._pause = PAUSE_FIRST
         self._retired = False
+        self._outdated = False  # have the settings changed since the newest session that was answered?
         self._redial: Any = None  # DelayedCall
         self._expiry: Any = None  # DelayedCall
 
@@ -144,6 +144,7 @@ class Slot:
         """Dial a new session in any case: the settings have changed.  It expires after ``life`` seconds.  The
         older ones retire when it has been answered."""
         self.life = life
+        self._outdated = True
         if self._call is None:
             self._dialNow()
 
@@ -179,7 +180,9 @@ class Slot:
         self._call = None
         self._dialLater()
         if not reason.check(defer.CancelledError):
-            _log.error("No session to {peer}: {why}", peer=self._dialling.address, why=reason.getErrorMessage())
+            why = reason.getErrorMessage()  # said once in a while: each connection dials
+            peer, findings = self._dialling.address, self._dialling.around.findings
+            findings.warn(("dial", peer, why), "No session to {peer}: {why}", peer=peer, why=why)
         self._client.dialFailed(reason)
 
     def _dialLater(self) -> None:
@@ -214,6 +217,7 @@ class Slot:
         self._cancel("_redial")
         if not link.mux.connected:  # a newer one was answered before it
             return
+        self._outdated = self._outdated and link is not self.links[-1]
         self._cancel("_expiry")
         if link.expiresAt is not None:
             self._expiry = self._clock.callLater(max(0.0, link.expiresAt - self._clock.seconds()), self._expired)
@@ -250,7 +254,7 @@ class Slot:
         healthy = self.healthy
         if healthy is None:
             self._cancel("_expiry")
-        if healthy is None or healthy.expired:
+        if healthy is None or healthy.expired or self._outdated:
             self._dialLater()
         self._client.linkEnded(link)
 
@@ -258,5 +262,3 @@ class Slot:
 PAUSE_FIRST = 1.0  # s before a session is dialled again; up to half of it less, so that slots spread
 PAUSE_MAX = 30.0  # s; when a server comes back after hours, its clients are there within half a minute
 HOPE = 1.0  # s; most servers have answered by then
-
-_log = Logger()

@@ -17,6 +17,7 @@ from kcpstack.addresses import shown
         (IPv4Address("TCP", "127.0.0.1", 80), "127.0.0.1:80"),
         (IPv6Address("UDP", "::1", 80), "[::1]:80"),
         (UNIXAddress("/run/socket"), "/run/socket"),
+        (UNIXAddress(None), "a Unix socket"),
         ("somewhere", "somewhere"),
     ],
 )

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
-from tunnel import SERVER, Recorder, Tunnel
+from tunnel import SERVER, Echo, Recorder, Tunnel
 from twisted.internet import defer
 from twisted.internet.error import ConnectionLost, DNSLookupError
+from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs, formatEvent
 
 from kcpstack.client import ANSWER_TIMEOUT
+from kcpstack.counters import Counters
 from kcpstack.link import CONNECT_TIMEOUT
-from kcpstack.options import Address, ClientSettings
+from kcpstack.options import Address, ClientSettings, ServerSettings
+from kcpstack.server import Server
+from kcpstack.stack import Surroundings
 
 
 def started(count: int = 1, listening: bool = True, **client) -> Tunnel:
@@ -312,6 +318,34 @@ def test_aSessionThatIsAnsweredAfterItsSuccessorDoesNotKeepThatFromExpiring():
     tunnel.client.reconfigure(ClientSettings(remoteaddr=Address(*SERVER), autoexpire=60), True)
     tunnel.advance(62)
     assert len(tunnel.sockets) == 3
+
+
+def test_newSettingsWhoseServerIsNotThereYetAreTriedUntilItIs():
+    tunnel = started(1)
+    tunnel.client.reconfigure(ClientSettings(remoteaddr=Address("10.0.0.2", SERVER[1])), True)
+    tunnel.advance(30)
+    assert len(tunnel.client.links) >= 1  # the old one goes on
+    around = Surroundings(tunnel.clock, Counters(), random.Random(9).randbytes)
+    factory = Factory()
+    factory.buildProtocol = lambda address: Echo()
+    other = Server(ServerSettings(), around, tunnel.network.transport(("10.0.0.2", SERVER[1])), factory)
+    other.open()
+    assert tunnel.run(lambda: other.conversations() != [], 31)
+    assert tunnel.run(lambda: len(tunnel.client.links) == 1, 10)
+    tunnel.advance(60)
+    dialled = len(tunnel.dialled)
+    tunnel.advance(60)
+    assert len(tunnel.dialled) == dialled
+
+
+def test_aServerThatCannotBeDialledIsSaidOnceHoweverManyConnectionsCome():
+    with capturedLogs() as events:
+        tunnel = Tunnel(resolveName=lambda host: defer.fail(DNSLookupError("no such host")))
+        for _ in range(100):
+            tunnel.open()
+            tunnel.advance(0.1)
+    lines = [formatEvent(event) for event in events]
+    assert len([line for line in lines if "No session to" in line]) == 1
 
 
 class Stopped(Recorder):
