@@ -193,6 +193,8 @@ class SmuxSession:
     def abortConnection(self) -> None:
         """End the session and all streams now.  Their ``connectionLost`` is called before this
         returns."""
+        for stream in list(self._streams.values()):
+            stream.abortConnection()
         self._end(Failure(ConnectionLost("the session was aborted")))
         self.transport.abortConnection()
 

@@ -33,7 +33,8 @@ smux 1.5.57 throws away what it has not yet read once both directions have ended
 FIN_LAG after our data when theirs came first.
 
 All data that arrived before a FIN is handed to the protocol before ``readConnectionLost``, and
-that before ``connectionLost``; a paused protocol gets them when it resumes.
+that before ``connectionLost``; a paused protocol gets them when it resumes.  Where both directions have
+ended by then, that is so even if the session is over: its peer may have left, for there was nothing more to do.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class SmuxStream:
         "_ending", "_closing", "_ended",
         "_unread", "_receiveWindow", "_paused", "_delivering",
         "remoteEnded", "_remoteClosed", "_remoteAborted", "_readLost",
-        "_grace", "_lagging", "_shortfall", "_reason",
+        "_grace", "_lagging", "_shortfall", "_alone", "_reason",
     )  # fmt: skip
 
     def __init__(self, session: Any, sender: Any, streamID: int, streamBuffer: int) -> None:
@@ -108,6 +109,7 @@ class SmuxStream:
         self._grace: Any = None  # DelayedCall
         self._lagging = False  # only our FIN is left to send, FIN_LAG after the data
         self._shortfall = False  # data that was written had to be dropped
+        self._alone = False  # the session is over, but the protocol has still to take the rest
         self._reason: Failure | None = None  # why this stream is over, once it is
 
     # ITransport
@@ -137,6 +139,9 @@ class SmuxStream:
             return
         self._closing = self._ending = True
         self._discardUnread()
+        if self._alone:
+            self._finish(self._closeReason())
+            return
         if self.remoteEnded:
             self._startGrace()
         self._sender.ready(self)
@@ -322,8 +327,10 @@ class SmuxStream:
         return True
 
     def sessionLost(self, reason: Failure) -> None:
-        """The session is over, and so is this stream."""
-        if self._reason is None:
+        """The session is over, and so is this stream; but where both directions have ended, its protocol
+        still gets what it has not taken yet."""
+        self._alone = self.remoteEnded and (self._ended or self._remoteClosed)
+        if self._reason is None and not self._alone:
             self._finish(reason)
 
     # handing over

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from test_closing import Drained
+from test_closing import Drained, nothingIsLeft
 from test_pathcheck import Scripted, carriesUpTo, nothing, segment
 from tunnel import Endless, Recorder, Tunnel
+from twisted.internet.error import ConnectionDone
 from twisted.logger import capturedLogs, formatEvent
 
 from kcpstack.kernels.pathcheck import Verdict
@@ -109,3 +110,52 @@ def test_aClientThatMovesBeforeItHasHeardAnythingIsFollowed():
     tunnel.advance(0.15)
     tunnel.sockets[0].rebind(("10.50.0.1", 5000))
     assert tunnel.run(lambda: stream.received == b"hello", 1)
+
+
+@pytest.mark.parametrize(
+    ("end", "what"),
+    [("client", "server drains"), ("client", "server crashes"), ("client", "session expires"), ("server", "session expires")],
+)
+def test_aSlowReaderGetsAllThatHadArrivedThoughTheSessionIsOver(end, what):
+    """Its peer had nothing more to do and left, and the rest was thrown away with the session."""
+    tunnel = Tunnel(Recorder, client={"autoexpire": 20 if what == "session expires" else 0})
+    tunnel.client.start()
+    stream = tunnel.open(b"x")
+    assert tunnel.run(lambda: tunnel.served and tunnel.served[0].received == b"x", 5)
+    reader, writer = (stream, tunnel.served[0]) if end == "client" else (tunnel.served[0], stream)
+    reader.transport.pauseProducing()
+    writer.transport.write(bytes(100_000))
+    writer.transport.loseConnection()
+    tunnel.advance(5)
+    if what == "server drains":
+        assert Drained(tunnel, "server", 30).wait(1).complete
+        tunnel.startServer()
+    elif what == "server crashes":
+        tunnel.transport.stopListening()
+        tunnel.server.close()
+        tunnel.startServer()
+    tunnel.advance(60)
+    assert reader.lost is None
+    reader.transport.resumeProducing()
+    tunnel.advance(1)
+    assert reader.received.count(0) == 100_000
+    assert reader.lost.check(ConnectionDone)
+    assert nothingIsLeft(tunnel)
+
+
+@pytest.mark.parametrize("leaves", ["loseConnection", "abortConnection"])
+def test_aReaderWhoIsAloneMayLeaveToo(leaves):
+    tunnel = Tunnel(Recorder)
+    stream = tunnel.open(b"x")
+    assert tunnel.run(lambda: tunnel.served, 5)
+    stream.transport.pauseProducing()
+    tunnel.served[0].transport.write(b"never read")
+    tunnel.served[0].transport.loseConnection()
+    tunnel.advance(1)
+    tunnel.client.links[0].conversation.session.abortConnection()
+    tunnel.advance(1)
+    assert stream.lost is None
+    getattr(stream.transport, leaves)()
+    tunnel.advance(1)
+    assert stream.lost is not None and not stream.received
+    assert nothingIsLeft(tunnel)

@@ -2,104 +2,89 @@
 
 ``World(seed)`` draws options, faults and applications; ``run()`` plays it on virtual time and checks, all
 along, that each application got the right bytes in the right order, and at the end that nothing is
-left: no stream, no session, no timer.  ``python tests/simulation/world.py SEED`` replays one seed and prints it.
+left: no stream, no session, no timer.  Nothing happens in it but that; for the rest see eventfulworld.py.
+
+``python tests/simulation/world.py SEED`` replays one seed of the eventful ones and prints it;
+``python tests/simulation/world.py 0-1000`` plays a thousand, and prints those that fail.
 """
 
 from __future__ import annotations
 
 import random
 import sys
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.internet import defer
-from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
-from zope.interface import implementer
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
+from worldapplications import Application
 
+from kcpstack import stack
+from kcpstack.ciphers import derivePass, findCipher
 from kcpstack.client import Client
 from kcpstack.counters import Counters
-from kcpstack.options import Address, ClientSettings, ServerSettings
+from kcpstack.options import Address, ClientSettings, ServerSettings, Settings
 from kcpstack.server import Server
 from kcpstack.stack import Surroundings
-from kcpstack.testing.network import SimulatedNetwork, advanceUntil
+from kcpstack.testing.network import SimulatedNetwork, SimulatedTransport, advanceUntil
+
+__all__ = ["CIPHERS", "CLIENT_END", "OTHER_CIPHERS", "SERVER", "SERVER_END", "SLOW_CIPHERS", "Life", "World"]
 
 SERVER = ("10.0.0.1", 29900)
+CLIENT_END, SERVER_END = "client", "server"
 PATIENCE = 3600  # virtual seconds; the worst worlds lose a third of all datagrams
 STREAM_BYTES = 60_000
+CIPHERS = ("aes", "aes-128", "aes-192", "xor", "none", "null")
+OTHER_CIPHERS = ("aes-128-gcm", "blowfish", "cast5", "3des", "sm4", "salsa20")
+SLOW_CIPHERS = ("tea", "xtea", "twofish")  # plain Python here: rarely, and for less
+SLOW_BYTES = 4_000
+SMUXBUF_MIN = 65_536
 
 
-def payload(seed: int, name: str, length: int) -> bytes:
-    """The bytes that one application writes: known to the other end, different for each."""
-    return random.Random(f"{seed} {name}").randbytes(length)
+def sharedKeys() -> Any:
+    """A context in which a key is derived and a cipher looked up once, not for each session: that takes longer than all
+    that a short one does."""
+    return mock.patch.multiple(stack, derivePass=_derivePass, findCipher=_findCipher)
 
 
-@implementer(IHalfCloseableProtocol)
-class Application(Protocol):
-    """Writes its payload in pieces, now and then; reads, now and then; ends its direction."""
+_derivePass, _findCipher = lru_cache(None)(derivePass), lru_cache(None)(findCipher)
 
-    def __init__(self, world: World, name: str, sends: bytes, expects: bytes) -> None:
-        self.world = world
-        self.name = name
-        self.rng = random.Random(f"{world.seed} {name}")
-        self.sends = memoryview(sends)
-        self.expects = expects
-        self.received = 0
-        self.wasPaused = False
-        self.heardEnd = False
-        self.lost: Any = None
 
-    def connectionMade(self) -> None:
-        self.later(self.step)
+@dataclass
+class Life:
+    """One process of an end, from its start to its end."""
 
-    def later(self, call: Any) -> None:
-        self.world.clock.callLater(self.rng.choice((0, 0, 0.001, 0.02, 0.3)), call)
+    end: str
+    settings: Settings
+    counters: Counters = field(default_factory=Counters)
+    it: Any = None  # its Client or Server
+    left: bool = False  # or about to
+    gone: bool = False
+    sockets: list[SimulatedTransport] = field(default_factory=list)
+    applications: list[Application] = field(default_factory=list)
 
-    def step(self) -> None:
-        """Write some, pause or go on reading, or end."""
-        if self.lost is not None:
-            return
-        if self.wasPaused:
-            self.transport.resumeProducing()
-        self.wasPaused = self.rng.random() < 0.2
-        if self.wasPaused:
-            self.transport.pauseProducing()
-        size = self.rng.choice((1, 100, 1300, 5000, 20_000))
-        piece, self.sends = bytes(self.sends[:size]), self.sends[size:]
-        if piece:
-            self.transport.write(piece)
-        if not self.sends and not self.wasPaused:
-            self.transport.loseWriteConnection()
-        else:
-            self.later(self.step)
-
-    def dataReceived(self, data: bytes) -> None:
-        expected = self.expects[self.received : self.received + len(data)]
-        assert data == expected, f"{self.name}: wrong bytes at {self.received}"
-        self.received += len(data)
-
-    def readConnectionLost(self) -> None:
-        assert self.received == len(self.expects), f"{self.name}: ended after {self.received} bytes"
-        self.heardEnd = True
-
-    def writeConnectionLost(self) -> None:
-        pass
-
-    def connectionLost(self, reason: Any) -> None:
-        assert self.lost is None, f"{self.name}: lost twice"
-        self.lost = reason
-        assert self.heardEnd, f"{self.name}: lost before the end: {reason.getErrorMessage()}"
+    def conversations(self) -> list[Any]:
+        """Those of now."""
+        return self.it.conversations() if self.end == SERVER_END else [link.conversation for link in self.it.links]
 
 
 class World:
     """Everything, drawn from ``seed``.  ``fixed`` overrides options of both ends, ``faults`` the network's."""
 
+    streamBytes = STREAM_BYTES
+
     def __init__(self, seed: int, fixed: dict[str, Any] | None = None, faults: dict[str, Any] | None = None) -> None:
         self.seed = seed
         self.clock = Clock()
         rng = self.rng = random.Random(f"world {seed}")
-        crypt = rng.choice(("aes", "aes-128", "aes-192", "xor", "none", "null"))
-        fixed = {"crypt": crypt, **(fixed or {})}
+        fixed = {**self.drawSecrets(), **(fixed or {})}
+        if fixed["crypt"] in SLOW_CIPHERS:
+            self.streamBytes = SLOW_BYTES
         self.clientSettings = ClientSettings(
             remoteaddr=Address(*SERVER), smuxver=rng.choice((1, 2)), **{**self.drawOptions(), **fixed}
         )
@@ -107,8 +92,27 @@ class World:
         self.faults = {**self.drawFaults(fixed["crypt"]), **(faults or {})}
         self.network = SimulatedNetwork(self.clock, seed, **self.faults)
         self.applications: list[Application] = []
+        self.heard: dict[int, Application] = {}  # by the number that it has heard
+        self.raised: list[Any] = []  # failures in the log
+        self.warnings: list[tuple[float, dict[str, Any]]] = []  # from the log, with the time in seconds
         self.wanted = rng.choice((1, 1, 2, 5, 12))
-        self.build()
+        self.lives: list[Life] = []
+        with sharedKeys():
+            self.build()
+
+    def drawSecrets(self) -> dict[str, Any]:
+        """What both ends must agree on."""
+        crypt = self.rng.choice(CIPHERS)
+        rng = random.Random(f"secrets {self.seed}")
+        other = rng.random()
+        if other < 0.4:
+            crypt = rng.choice(OTHER_CIPHERS if other > 0.02 else SLOW_CIPHERS)
+        return {
+            "crypt": crypt,
+            "key": rng.choice(("it's a secrect", "a key of our own")),
+            "QPP": rng.random() < 0.2,
+            "QPPCount": rng.choice((1, 2, 7, 61)),
+        }
 
     def drawOptions(self) -> dict[str, Any]:
         rng = self.rng
@@ -125,13 +129,13 @@ class World:
             "acknodelay": rng.random() < 0.2,
             "framesize": rng.choice((100, 8192, 65535)),
             "streambuf": streambuf,
-            "smuxbuf": rng.choice((streambuf, 4_194_304)),
+            "smuxbuf": rng.choice((max(streambuf, SMUXBUF_MIN), 4_194_304)),
         }
 
     def drawFaults(self, crypt: str) -> dict[str, Any]:
         rng = self.rng
         losses = [0.0, 0.01, 0.05]
-        if self.clientSettings.nodelay and self.serverSettings.nodelay:
+        if self.isEager():
             losses.append(0.2)  # with a doubling RTO a segment can take 30 s then, and smux gives up
         if rng.random() < 0.2:
             return {"delay": 10.0}
@@ -144,59 +148,150 @@ class World:
             "corrupt": 0.0 if crypt == "null" else rng.choice((0.0, 0.01)),  # null has no checksum
         }
 
-    def build(self) -> None:
-        self.serverCounters, self.clientCounters = Counters(), Counters()
-        around = Surroundings(self.clock, self.serverCounters, random.Random(f"server {self.seed}").randbytes)
-        factory = Factory.forProtocol(lambda: None)
-        factory.buildProtocol = lambda address: self.application("server")
-        self.server = Server(
-            self.serverSettings, around, self.network.transport(SERVER, counters=self.serverCounters), factory
-        )
-        self.server.open()
-        around = Surroundings(self.clock, self.clientCounters, random.Random(f"client {self.seed}").randbytes)
-        self.client = Client(
-            self.clientSettings,
-            around,
-            lambda peer: self.network.transport(peer=peer, counters=self.clientCounters),
-            defer.succeed,
-        )
+    def isEager(self) -> bool:
+        """Whether both ends go on sending again at short intervals."""
+        return bool(self.clientSettings.nodelay and self.serverSettings.nodelay)
 
-    def application(self, end: str) -> Application:
-        """The next one of this end.  Streams open in order, so both ends count alike."""
-        number = sum(1 for application in self.applications if application.name.startswith(end))
-        up = payload(self.seed, f"up {number}", random.Random(f"{self.seed} {number}").randrange(STREAM_BYTES))
-        down = payload(self.seed, f"down {number}", random.Random(f"{self.seed} -{number}").randrange(STREAM_BYTES))
-        sends, expects = (up, down) if end == "client" else (down, up)
-        application = Application(self, f"{end} {number}", sends, expects)
+    # ------------------------------------------------------------ what there is
+
+    def build(self) -> None:
+        self.server = self.newServer(self.serverSettings)
+        self.client = self.newClient(self.clientSettings)
+
+    def newServer(self, settings: ServerSettings) -> Server:
+        """Start one."""
+        life = self.begun(SERVER_END, settings)
+        self.serverCounters = life.counters
+        factory = Factory()
+        factory.buildProtocol = lambda address: self.application(SERVER_END, life)
+        life.it = Server(settings, self.around(life), self.listeningTransport(life), factory)
+        life.it.open()
+        return life.it
+
+    def newClient(self, settings: ClientSettings) -> Client:
+        """Make one."""
+        life = self.begun(CLIENT_END, settings)
+        self.clientCounters = life.counters
+        life.it = Client(settings, self.around(life), lambda peer: self.socket(life, peer=peer), self.resolveName)
+        return life.it
+
+    def begun(self, end: str, settings: Settings) -> Life:
+        self.lives.append(Life(end, settings))
+        return self.lives[-1]
+
+    def around(self, life: Life) -> Surroundings:
+        number = sum(1 for other in self.lives if other.end == life.end)
+        name = life.end if number == 1 else f"{life.end} {number}"
+        return Surroundings(self.clock, life.counters, random.Random(f"{name} {self.seed}").randbytes)
+
+    def listeningTransport(self, life: Life) -> Any:
+        return self.socket(life, SERVER)
+
+    def socket(self, life: Life, address: Any = None, peer: Any = None) -> SimulatedTransport:
+        life.sockets.append(self.network.transport(address, peer, counters=life.counters))
+        return life.sockets[-1]
+
+    def resolveName(self, host: str) -> defer.Deferred[str]:
+        return defer.succeed(host)
+
+    def lifeOf(self, end: str) -> Life:
+        """The one of now."""
+        return next(life for life in reversed(self.lives) if life.end == end)
+
+    def application(self, end: str, life: Life | None = None) -> Application:
+        """The next one."""
+        number = len(self.applications)
+        rng = random.Random(f"{self.seed} {number}")
+        application = Application(self, end, number, *self.drawCharacter(rng))
         self.applications.append(application)
+        (life or self.lifeOf(end)).applications.append(application)
         return application
+
+    def drawCharacter(self, rng: random.Random) -> Any:
+        """An application's length, and perhaps its manner and pace."""
+        return (rng.randrange(self.streamBytes),)
+
+    def meet(self, listener: Application, number: int) -> Application:
+        """Who has written ``number``: one of the other end, whom nobody else hears.  (A server that was started again may
+        hear what the last one has heard, where that could not tell the client.)"""
+        assert number < len(self.applications), f"{listener}: hears the number {number}"
+        speaker = self.applications[number]
+        assert speaker.end != listener.end, f"{listener}: hears {speaker}"
+        assert speaker.peer in (None, listener), f"{listener} hears {speaker}, who hears {speaker.peer}"
+        first = self.heard.get(number)
+        forgotten = any(life.left and first in life.applications for life in self.lives)
+        assert first is None or forgotten, f"{listener} hears {speaker}, whom {first} has heard"
+        self.heard[number] = listener
+        return speaker
+
+    # ------------------------------------------------------------ what happens
 
     def run(self) -> None:
         """Play it.  Raises AssertionError, with the seed and what the network did, where a promise breaks."""
-        for _ in range(self.wanted):
-            self.client.openStream(self.application("client"))
+        globalLogPublisher.addObserver(self.logged)
         try:
-            assert advanceUntil(self.clock, self.over, PATIENCE), f"not over: {self.unfinished()}"
-            self.checkTheEnd()
+            with sharedKeys():
+                self.play()
+            assert not self.raised, "something raised"
         except Exception as error:
-            raise AssertionError(f"{error}\n{self}\n{self.network.history()}") from error
+            why = [error, *(each.getErrorMessage() for each in self.raised)]
+            lines = [f"{at:10.3f} s  {formatEvent(event)}" for at, event in self.warnings]
+            raise AssertionError("\n".join(map(str, (*why, self, *lines, self.network.history())))) from error
+        finally:
+            globalLogPublisher.removeObserver(self.logged)
+
+    def logged(self, event: dict[str, Any]) -> None:
+        """What an application raises ends its stream only; here it is kept."""
+        if "log_failure" in event:
+            self.raised.append(event["log_failure"])
+        if event["log_level"] >= LogLevel.warn:
+            self.warnings.append((self.clock.seconds(), event))
+
+    def play(self) -> None:
+        for _ in range(self.wanted):
+            self.open()
+        assert self.until(self.over), f"not over: {self.unfinished()}"
+        for application in self.applications:
+            self.assertWhole(application)
+        self.checkTheEnd()
+
+    def open(self) -> Application:
+        """Open a stream for another application of the client's."""
+        application = self.application(CLIENT_END)
+        self.client.openStream(application).addErrback(application.failed)
+        return application
+
+    def until(self, condition: Any, seconds: float = PATIENCE) -> bool:
+        return advanceUntil(self.clock, condition, seconds)
 
     def over(self) -> bool:
         return len(self.applications) == 2 * self.wanted and all(a.lost is not None for a in self.applications)
 
     def unfinished(self) -> list[str]:
-        return [f"{a.name}: {a.received} of {len(a.expects)}" for a in self.applications if a.lost is None]
+        return [f"{a}: has {a.received} of {a.peer}" for a in self.applications if a.lost is None]
+
+    def assertWhole(self, application: Application) -> None:
+        """It has got everything and ended cleanly."""
+        assert application.isComplete, f"{application}: {application.received} bytes of {application.peer}"
+        assert application.isClean, f"{application}: {application.lost.getErrorMessage()}"
+
+    def settle(self) -> None:
+        """Wait until all that was written has been acknowledged, but for what idle sessions say now and then."""
+        for session in [each.session for life in self.lives for each in life.conversations()]:
+            arq = session.arq
+            quiet = self.until(lambda: not (session.connected and (arq.unsent or arq.unacknowledged)))  # noqa: B023
+            assert quiet, f"{session} has {arq.unsent} bytes unsent, {arq.unacknowledged} segments unacknowledged"
 
     def checkTheEnd(self) -> None:
-        for application in self.applications:
-            assert application.received == len(application.expects)
-        for conversation in [*self.server.conversations(), *(link.conversation for link in self.client.links)]:
-            arq = conversation.arq
-            assert advanceUntil(self.clock, lambda arq=arq: not arq.unsent and not arq.unacknowledged, PATIENCE)
+        self.settle()
         self.client.close()
         self.server.close()
-        assert self.server.conversations() == [] and self.client.links == []
-        for counters in (self.serverCounters, self.clientCounters):
+        self.checkNothingIsLeft()
+
+    def checkNothingIsLeft(self) -> None:
+        for life in self.lives:
+            assert life.conversations() == [], f"a {life.end} has {life.conversations()} left"
+            counters = life.counters
             assert counters.CurrEstab == 0
             assert counters.RetransSegs == (
                 counters.LostSegs + counters.FastRetransSegs + counters.EarlyRetransSegs
@@ -206,14 +301,13 @@ class World:
 
     def __str__(self) -> str:
         return (
-            f"World({self.seed}): replay with `python tests/simulation/world.py {self.seed}`\n"
+            f"{type(self).__name__}({self.seed}): replay with `python tests/simulation/world.py {self.seed}`\n"
             f"client {self.clientSettings}\nserver {self.serverSettings}\nfaults {self.faults}"
         )
 
 
 if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        world = World(int(argument))
-        print(world)
-        world.run()
-        print(f"{world.clock.seconds():.1f} virtual seconds; every byte arrived")
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from eventfulworld import main
+
+    main()
