@@ -136,11 +136,12 @@ class Link:
 
     def _silent(self, session: KCPSession) -> None:
         if session.established:  # else it is _timedOut that knows what to say
-            _log.warn(
-                "Session {conv:08x}: {peer} leaves us waiting; dialling a new session",
-                conv=self.conversation.conv,
-                peer=self._peer,
-            )
+            if self.mux.connected:  # else there is another already
+                _log.warn(
+                    "Session {conv:08x}: {peer} leaves us waiting; dialling a new session",
+                    conv=self.conversation.conv,
+                    peer=self._peer,
+                )
             if not session.spoken:
                 self._around.findings.warn(("never spoken", self._peer.host), NEVER_SPOKEN, peer=self._peer)
             self._port.received = self._receivedInSilence
