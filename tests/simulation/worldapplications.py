@@ -20,7 +20,7 @@ __all__ = ["ABORTS", "BUSY", "ENDS", "HANGS_UP", "SLOW", "STALLING", "Applicatio
 # How an application goes about it: pauses between steps, in seconds, and pieces, in bytes.
 BUSY = ((0, 0, 0.001, 0.02, 0.3), (1, 100, 1300, 5000, 20_000))
 SLOW = ((0.02, 0.3, 2.0), (1, 100, 1300))
-STALLING = ((0.02, 0.3, 0.3, 9.0), (100, 5000, 20_000))
+STALLING = ((0.02, 0.3, 0.3, 9.0, 40.0), (100, 5000, 20_000))
 
 # What an application does in the end.
 ENDS = "ends"  # its direction, when all is written, and hears out the other
