@@ -1,13 +1,33 @@
-"""How addresses are written in log lines: one form for all."""
+"""Addresses: that of a KCP session's end, and how all kinds are written in log lines."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["shown"]
+from twisted.internet.interfaces import IAddress
+from zope.interface import implementer
+
+__all__ = ["KCPAddress", "shown"]
 
 MAPPED = "::ffff:"  # in front of an IPv4 address, where a socket takes both families
+
+
+@implementer(IAddress)
+@dataclass(frozen=True)
+class KCPAddress:
+    """One end of a KCP session: what ``getPeer`` and ``getHost`` of its transport, and of its streams, return.
+
+    ``host`` is numeric and ``port`` UDP's; ``conv`` is the session's number on the wire, None for a port
+    that many sessions share."""
+
+    host: str
+    port: int
+    conv: int | None = None
+
+    def __str__(self) -> str:
+        return shown(self)
 
 
 def shown(address: Any) -> str:

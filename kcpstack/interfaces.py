@@ -9,6 +9,8 @@ From the wire up::
     ICongestionControl   how much may be in flight
     ICompressor          a byte stream to a smaller one, and back
 
+Each of them has a factory, found through ``twisted.plugin`` by its name (docs/layers.rst), as has what the server connects streams to, IRelayTarget.
+
 Above KCP it is plain Twisted: a session is an ``ITransport``, smux is an ``IProtocol`` on it, and
 each of its streams is an ``IStreamTransport``, so that any protocol can sit there.
 
@@ -27,21 +29,43 @@ __all__ = [
     "IBatchCipher",
     "ICipherFactory",
     "ICompressor",
+    "ICompressorFactory",
     "ICongestionControl",
+    "ICongestionControlFactory",
     "IDatagramReceiver",
     "IDatagramTransport",
+    "IDatagramTransportFactory",
     "IErasureCode",
+    "IErasureCodeFactory",
+    "ILayerFactory",
     "IPacketCipher",
+    "IRelayTarget",
     "ISessionTransport",
     "IStreamTransport",
 ]
+
+
+class ILayerFactory(IPlugin):
+    """Makes one kind of layer.  A provider of one of the factory interfaces below, in any
+    ``twisted.plugins`` module, is found by its name, and that name works in the option of its kind.
+    ``kcptun layers`` lists them all."""
+
+    name = Attribute("The name for the option: a str, lower case, not empty, without colons.")
 
 
 # ------------------------------------------------------------------ below KCP
 
 
 class IDatagramTransport(Interface):
-    """A way to send and receive datagrams, in batches.  The bottom of the stack."""
+    """A way to send and receive datagrams, in batches.  The bottom of the stack.
+
+    An *address* is a tuple that begins with a host (str, numeric) and a port (int); what follows is the
+    transport's own, and all of it hashable: datagrams with equal addresses come from one peer."""
+
+    overhead = Attribute(
+        "Bytes that it puts around each datagram, as part of --mtu: an int, 0 for plain UDP.  As many are free in "
+        "front of each datagram of an outbound batch."
+    )
 
     def startListening(receiver):
         """Begin to deliver to ``receiver`` (IDatagramReceiver).  Raises what opening can raise,
@@ -71,6 +95,23 @@ class IDatagramReceiver(Interface):
     def connectionRefused():
         """The network said that nobody listens at our fixed peer (ICMP).  A hint: it can be
         forged, and the peer may come back."""
+
+
+class IDatagramTransportFactory(ILayerFactory):
+    """Makes the datagram transports of one name, for ``--transport``.
+
+    ``context`` is a :class:`kcpstack.transports.TransportContext`: the reactor, counters, random bytes, and the options
+    of sockets.  ``ports`` (a range) are all those of --remoteaddr or --listen.  Nothing is opened before
+    ``startListening``."""
+
+    overhead = Attribute("As of the transports that it makes.")
+
+    def dial(context, host, port, ports):
+        """Return an IDatagramTransport with one fixed peer, the server at ``host`` (numeric).  ``port`` is the one
+        of ``ports`` that this session tries: what has only one port at a time takes that.  Called for each session."""
+
+    def listen(context, host, ports):
+        """Return an IDatagramTransport for a server at ``host`` (numeric or a name; empty for every address)."""
 
 
 class IPacketCipher(Interface):
@@ -108,11 +149,8 @@ class IBatchCipher(Interface):
         may be replaced.  Returns how many were taken out.  Never raises, whatever the bytes."""
 
 
-class ICipherFactory(IPlugin):
-    """Makes ciphers of one name.  A provider of this in any ``twisted.plugins`` module is found
-    by its name, and that name works in ``--crypt``."""
-
-    name = Attribute("The name for ``--crypt``: str, lower case.")
+class ICipherFactory(ILayerFactory):
+    """Makes the ciphers of one name, for ``--crypt``."""
 
     def build(key, randomBytes):
         """Return an IPacketCipher or IBatchCipher.
@@ -139,6 +177,15 @@ class IErasureCode(Interface):
         there or an index is out of range."""
 
 
+class IErasureCodeFactory(ILayerFactory):
+    """Makes the erasure codes of one name, for ``--erasure``."""
+
+    def build(dataShards, parityShards):
+        """Return an IErasureCode.  Raises ValueError, with what would do, where it has none for these
+        numbers.  They are the user's, or what a peer's datagrams look like: any two from 1 on with a sum of 256
+        at most.  Called for each session and direction; one object may serve many."""
+
+
 class ICongestionControl(Interface):
     """How many segments may be in flight.  One object a session; the ARQ tells it what happens.
 
@@ -154,6 +201,14 @@ class ICongestionControl(Interface):
 
     def timedOut(segments, inFlight, now):
         """``segments`` were found lost because their timer ran out."""
+
+
+class ICongestionControlFactory(ILayerFactory):
+    """Makes the congestion controls of one name, for ``--congestion``."""
+
+    def build(sendWindow):
+        """Return a new ICongestionControl, whose window is at most ``sendWindow`` (--sndwnd) segments.  Called for
+        each session."""
 
 
 class IARQ(Interface):
@@ -243,6 +298,13 @@ class ICompressor(Interface):
         for later is bounded."""
 
 
+class ICompressorFactory(ILayerFactory):
+    """Makes the compressors of one name, for ``--compressor``."""
+
+    def build():
+        """Return a new ICompressor.  Called for each session."""
+
+
 class ISessionTransport(ITransport, IConsumer, IPushProducer):
     """A KCP session: one reliable byte stream in each direction, for any IProtocol.
 
@@ -266,3 +328,11 @@ class IStreamTransport(ITransport, IConsumer, IPushProducer):
 
     def abortConnection():
         """Close both directions at once; drop what was not yet handed to the session."""
+
+
+class IRelayTarget(ILayerFactory):
+    """What a server connects streams to.  ``--target @NAME`` or ``--target @NAME:ARGUMENT`` selects it."""
+
+    def endpoint(reactor, argument):
+        """Return an IStreamClientEndpoint, which is connected for each stream.  ``argument`` is the text after
+        the colon, or empty.  Raises ValueError, with what would do, where it is wrong."""

@@ -18,12 +18,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kcpstack.addresses import shown
+from kcpstack.addresses import KCPAddress, shown
 from kcpstack.batch import Batch, outboundBatch
 from kcpstack.ciphers import derivePass, findCipher
 from kcpstack.counters import Counters
@@ -160,8 +159,8 @@ class Conversation:
             self._outbound(),
             self._send,
             self._over,
-            port.transport.getHost(),
-            _asAddress(self._remote),
+            _asAddress(port.transport.getHost(), conv),
+            _asAddress(self._remote, conv),
         )
         self.session.setRate(settings.ratelimit)
         self.session.watchPath(self._pathFault)
@@ -313,11 +312,12 @@ def _opened(counters: Counters, answering: bool) -> None:
     counters.MaxConn = max(counters.MaxConn, counters.CurrEstab)
 
 
-def _asAddress(address: Any) -> Any:
-    """A socket's address as an IAddress."""
+def _asAddress(address: Any, conv: int) -> KCPAddress | None:
+    """A session's end at a socket's address, or at an IAddress that has host and port."""
     if address is None:
         return None
-    return (IPv6Address if ":" in address[0] else IPv4Address)("UDP", *address[:2])
+    host, port = address[:2] if isinstance(address, tuple) else (address.host, address.port)
+    return KCPAddress(host, port, conv)
 
 
 def _drop(batch: Batch) -> None:

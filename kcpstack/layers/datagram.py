@@ -75,6 +75,8 @@ class UDPTransport:
     ``offload=False`` does without GSO and GRO.  ``dscp``, 0 to 63, marks what is sent.  ``shared`` is
     given where several sockets have it in common."""
 
+    overhead = 0
+
     def __init__(
         self,
         reactor: Any,

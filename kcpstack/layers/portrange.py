@@ -38,6 +38,8 @@ class UDPRange:
     The other arguments are UDPTransport's; ``buffers`` is for each socket.  All sockets share one read
     buffer, so a thousand of them cost a thousand file descriptors and little else."""
 
+    overhead = 0
+
     def __init__(
         self,
         reactor: Any,

@@ -151,6 +151,8 @@ class SimulatedTransport:
     Delivery is always in a later turn of the clock than sending.  What is due at the same
     instant arrives as one batch, of at most BATCH_LIMIT datagrams."""
 
+    overhead = 0
+
     def __init__(
         self,
         network: SimulatedNetwork,
