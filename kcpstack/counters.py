@@ -1,7 +1,7 @@
 """The counters of one process, client or server: kcp-go's SNMP names, and ours.
 
 One object is made at the top and passed to every layer; nothing here is global.  The tables below
-are the one list of names: attributes, printouts and the documentation come from them.  ``SNMP`` keeps
+are the one list of names, and say what each counts: printouts and the documentation come from them.  ``SNMP`` keeps
 kcp-go's names and column order, ``FORMER`` and ``ALIASES`` what other releases of it have; ``OWN`` are
 additions.  ``DIFFERENCES`` says where a count of ours is not quite kcp-go's.
 """
@@ -9,45 +9,55 @@ additions.  ``DIFFERENCES`` says where a count of ours is not quite kcp-go's.
 from __future__ import annotations
 
 from operator import attrgetter
+from typing import Annotated, get_type_hints
 
 __all__ = ["ALIASES", "Counters", "DIFFERENCES", "FORMER", "OWN", "SNMP"]
 
-SNMP = {
-    "BytesSent": "payload bytes given to KCP",
-    "BytesReceived": "payload bytes KCP handed up",
-    "MaxConn": "most sessions at once",
-    "ActiveOpens": "sessions we dialled",
-    "PassiveOpens": "sessions peers opened",
-    "CurrEstab": "sessions now",
-    "InErrs": "datagrams dropped: too short, from a stranger, or not understood",
-    "InCsumErrors": "datagrams dropped by the cipher: wrong checksum or tag",
-    "KCPInErrors": "datagrams KCP refused",
-    "InPkts": "datagrams received by a session: opened by the cipher, from a known peer",
-    "OutPkts": "datagrams sent, parity included",
-    "InSegs": "KCP segments received: pushes, acks and window probes, rebuilt ones too",
-    "OutSegs": "KCP segments sent: pushes, acks and window probes",
-    "InBytes": "bytes of what InPkts counts, without the cipher's header",
-    "OutBytes": "bytes of what OutPkts counts: whole UDP payloads",
-    "RetransSegs": "segments sent again: the sum of Fast, Early and Lost",
-    "FastRetransSegs": "sent again because `resend` later acks skipped them",
-    "EarlyRetransSegs": "sent again after one later ack, with nothing new to send",
-    "LostSegs": "sent again because their timer ran out",
-    "RepeatSegs": "push segments received twice",
-    "FECFullShards": "groups of which every data shard arrived",
-    "FECParityShards": "parity shards received",
-    "FECErrs": "FEC packets or groups that could not be used",
-    "FECRecovered": "data shards rebuilt from parity",
-    "FECShardSet": "groups that the decoder heard last holds now",
-    "FECShardMin": "lowest group number that this decoder still takes",
-    "RingBufferSndQueue": "segments waiting to be sent",
-    "RingBufferRcvQueue": "segments waiting to be read",
-    "RingBufferSndBuffer": "segments in flight",
-    "OOBPackets": "out-of-band packets received",
-}
 
-FORMER = {
-    "FECShortShards": "data shards of groups given up on with some missing, too many to rebuild (2021)",
-}
+class _SNMP:
+    """kcp-go's."""
+
+    __slots__ = ()
+
+    BytesSent: Annotated[int, "payload bytes given to KCP"]
+    BytesReceived: Annotated[int, "payload bytes KCP handed up"]
+    MaxConn: Annotated[int, "most sessions at once"]
+    ActiveOpens: Annotated[int, "sessions we dialled"]
+    PassiveOpens: Annotated[int, "sessions peers opened"]
+    CurrEstab: Annotated[int, "sessions now"]
+    InErrs: Annotated[int, "datagrams dropped: too short, from a stranger, or not understood"]
+    InCsumErrors: Annotated[int, "datagrams dropped by the cipher: wrong checksum or tag"]
+    KCPInErrors: Annotated[int, "datagrams KCP refused"]
+    InPkts: Annotated[int, "datagrams received by a session: opened by the cipher, from a known peer"]
+    OutPkts: Annotated[int, "datagrams sent, parity included"]
+    InSegs: Annotated[int, "KCP segments received: pushes, acks and window probes, rebuilt ones too"]
+    OutSegs: Annotated[int, "KCP segments sent: pushes, acks and window probes"]
+    InBytes: Annotated[int, "bytes of what InPkts counts, without the cipher's header"]
+    OutBytes: Annotated[int, "bytes of what OutPkts counts: whole UDP payloads"]
+    RetransSegs: Annotated[int, "segments sent again: the sum of Fast, Early and Lost"]
+    FastRetransSegs: Annotated[int, "sent again because `resend` later acks skipped them"]
+    EarlyRetransSegs: Annotated[int, "sent again after one later ack, with nothing new to send"]
+    LostSegs: Annotated[int, "sent again because their timer ran out"]
+    RepeatSegs: Annotated[int, "push segments received twice"]
+    FECFullShards: Annotated[int, "groups of which every data shard arrived"]
+    FECParityShards: Annotated[int, "parity shards received"]
+    FECErrs: Annotated[int, "FEC packets or groups that could not be used"]
+    FECRecovered: Annotated[int, "data shards rebuilt from parity"]
+    FECShardSet: Annotated[int, "groups that the decoder heard last holds now"]
+    FECShardMin: Annotated[int, "lowest group number that this decoder still takes"]
+    RingBufferSndQueue: Annotated[int, "segments waiting to be sent"]
+    RingBufferRcvQueue: Annotated[int, "segments waiting to be read"]
+    RingBufferSndBuffer: Annotated[int, "segments in flight"]
+    OOBPackets: Annotated[int, "out-of-band packets received"]
+
+
+class _Former:
+    """What other releases of kcp-go have."""
+
+    __slots__ = ()
+
+    FECShortShards: Annotated[int, "data shards of groups given up on with some missing, too many to rebuild (2021)"]
+
 
 # Other releases' names for one of the above.
 ALIASES = {
@@ -55,14 +65,28 @@ ALIASES = {
     "FECFullShardSet": "FECFullShards",  # the newest, in what it prints; its CSV has the other
 }
 
-OWN = {
-    "OutErrs": "datagrams the kernel would not take",
-    "RecvWindowDrops": "push segments beyond our receive window",
-    "AcksIgnored": "acks that no transmission of ours explains",
-    "MuxErrs": "smux frames that broke the protocol",
-    "UnknownStreams": "smux frames for a stream that is not there",
-    "CompressionErrs": "sessions ended by bad compressed data",
-}
+
+class _Own:
+    """Ours."""
+
+    __slots__ = ()
+
+    OutErrs: Annotated[int, "datagrams the kernel would not take"]
+    RecvWindowDrops: Annotated[int, "push segments beyond our receive window"]
+    AcksIgnored: Annotated[int, "acks that no transmission of ours explains"]
+    MuxErrs: Annotated[int, "smux frames that broke the protocol"]
+    UnknownStreams: Annotated[int, "smux frames for a stream that is not there"]
+    CompressionErrs: Annotated[int, "sessions ended by bad compressed data"]
+
+
+def _table(names: type) -> dict[str, str]:
+    """What each counter of a class counts, by name and in its order."""
+    return {name: hint.__metadata__[0] for name, hint in get_type_hints(names, include_extras=True).items()}
+
+
+SNMP = _table(_SNMP)
+FORMER = _table(_Former)
+OWN = _table(_Own)
 
 DIFFERENCES = {
     "InErrs": "kcp-go counts datagrams that come to a client from another address (the kernel drops them "
@@ -92,7 +116,7 @@ DIFFERENCES = {
 }
 
 
-class Counters:
+class Counters(_SNMP, _Former, _Own):
     """Plain integer attributes, one for each name in SNMP, FORMER and OWN; add to them directly.
 
     Names in ALIASES can be read."""
