@@ -22,6 +22,7 @@ demo:
 test:
 	tools/environment.sh test
 	tools/go-peer.sh
+	tools/tshark.sh
 	$(python) -m pytest $(PYTEST)
 
 docs:
