@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 from twisted.internet.interfaces import IAddress
 from zope.interface import implementer
@@ -30,7 +29,7 @@ class KCPAddress:
         return shown(self)
 
 
-def shown(address: Any) -> str:
+def shown(address: object) -> str:
     """``host:port`` (``[host]:port`` for IPv6) of a socket's address tuple or an IAddress that has
     these; the path, or whatever it says of itself, of any other."""
     if isinstance(address, tuple):

@@ -13,10 +13,15 @@ Iterating gives memoryviews, so plain code stays plain.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Union
 
-__all__ = ["Batch", "outboundBatch", "inboundBatch"]
+__all__ = ["Batch", "BytesLike", "PeerAddress", "inboundBatch", "outboundBatch"]
+
+BytesLike = Union[bytes, bytearray, memoryview]
+
+# Host (str, numeric), port (int), and what the transport puts behind them, all of it hashable.
+PeerAddress = tuple[Any, ...]
 
 SLOT_ALIGNMENT = 16  # bytes; the widest cipher block, so that one cipher call can span all slots
 
@@ -38,10 +43,10 @@ class Batch:
     __slots__ = ("buffer", "starts", "ends", "addresses", "stride", "headroom", "_slots")
 
     def __init__(self, stride: int = 0, headroom: int = 0) -> None:
-        self.buffer: Any = bytearray()
+        self.buffer = bytearray()
         self.starts: list[int] = []
         self.ends: list[int] = []
-        self.addresses: list[Any] | None = None
+        self.addresses: list[PeerAddress] | None = None
         self.stride = stride
         self.headroom = headroom
         self._slots = 0
@@ -84,8 +89,8 @@ class Batch:
         self.ends.append(start + length)
         return start
 
-    def append(self, datagram: Any) -> None:
-        """Append a copy of a bytes-like datagram.  Raises ValueError where it does not fit."""
+    def append(self, datagram: BytesLike) -> None:
+        """Append a copy of a datagram.  Raises ValueError where it does not fit."""
         length = len(datagram)
         start = self.allocate(length)
         self.buffer[start : start + length] = datagram
@@ -100,8 +105,8 @@ def outboundBatch(size: int, headroom: int) -> Batch:
     return Batch(-(-size // SLOT_ALIGNMENT) * SLOT_ALIGNMENT, headroom)
 
 
-def inboundBatch(datagrams: Any, addresses: list[Any] | None = None) -> Batch:
-    """A batch around arrived datagrams (an iterable of bytes-like), copied into one buffer."""
+def inboundBatch(datagrams: Iterable[BytesLike], addresses: list[PeerAddress] | None = None) -> Batch:
+    """A batch around arrived datagrams, copied into one buffer."""
     batch = Batch()
     position = 0
     pieces = []

@@ -25,7 +25,7 @@ from kcpstack.interfaces import IBatchCipher
 try:
     from Crypto.Cipher import Salsa20
 except ImportError:  # where a distribution packages it under its other name, as Debian does
-    from Cryptodome.Cipher import Salsa20
+    from Cryptodome.Cipher import Salsa20  # type: ignore[no-redef]  # the same module
 
 __all__ = ["Salsa20Cipher"]
 

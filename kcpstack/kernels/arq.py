@@ -19,11 +19,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 from zope.interface import implementer
 
-from kcpstack.batch import Batch
+from kcpstack.batch import Batch, BytesLike
 from kcpstack.counters import Counters
 from kcpstack.interfaces import IARQ, ICongestionControl
 from kcpstack.kernels.flights import ACKNOWLEDGED, Flights, Segment
@@ -311,7 +310,7 @@ class ARQ:
             packer.finish()  # it is full: so the batch knows how many there are
         self._counters.OutSegs += 1
 
-    def _cut(self) -> Any:
+    def _cut(self) -> BytesLike:
         """Take the next segment's data from the queue: a full one, or all there is."""
         chunk = self._queue.popleft()
         if len(chunk) > self._mss:
@@ -327,7 +326,9 @@ class ARQ:
                     chunk = chunk[:wanted]
                 pieces.append(chunk)
                 wanted -= len(chunk)
-            chunk = b"".join(pieces)
+            joined = b"".join(pieces)
+            self.unsent -= len(joined)
+            return joined
         self.unsent -= len(chunk)
         return chunk
 

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from kcpstack.batch import BytesLike
 from kcpstack.kernels.roundtrip import RoundTrip
 
 __all__ = ["ACKNOWLEDGED", "Flights", "Losses", "Segment"]
@@ -31,7 +32,7 @@ class Segment:
 
     __slots__ = ("sn", "data", "number", "sent", "timeouts", "earlier")
 
-    def __init__(self, sn: int, data: Any) -> None:
+    def __init__(self, sn: int, data: BytesLike) -> None:
         self.sn = sn
         self.data = data
         self.number = 0  # of its latest transmission; ACKNOWLEDGED once it needs no more

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from kcpstack.batch import Batch
+from kcpstack.batch import Batch, BytesLike
 
 __all__ = ["ASK", "ACK", "HEADER", "MASK", "Glimpse", "OVERHEAD", "PUSH", "Packer", "TELL", "glimpse", "glimpses", "isWhole", "nearest"]
 
@@ -47,12 +47,12 @@ class Glimpse(NamedTuple):
     ts: int = 0
 
 
-def glimpse(buffer: Any, start: int, end: int) -> Glimpse | None:
+def glimpse(buffer: BytesLike, start: int, end: int) -> Glimpse | None:
     """Look at the first segment of the KCP datagram ``buffer[start:end]``; None where these bytes cannot be one."""
     return next(glimpses(buffer, start, end), None)
 
 
-def glimpses(buffer: Any, start: int, end: int) -> Iterator[Glimpse]:
+def glimpses(buffer: BytesLike, start: int, end: int) -> Iterator[Glimpse]:
     """Look at all segments of a KCP datagram, as far as these bytes can be any."""
     while end - start >= OVERHEAD:
         conv, cmd, _frg, _wnd, ts, sn, una, length = HEADER.unpack_from(buffer, start)
@@ -62,7 +62,7 @@ def glimpses(buffer: Any, start: int, end: int) -> Iterator[Glimpse]:
         yield Glimpse(conv, cmd, sn, una, ts)
 
 
-def isWhole(buffer: Any, start: int, end: int) -> bool:
+def isWhole(buffer: BytesLike, start: int, end: int) -> bool:
     """Whether ``buffer[start:end]`` is segments and nothing else, one at least: random bytes never are."""
     while end - start >= OVERHEAD:
         _conv, cmd, _frg, _wnd, _ts, _sn, _una, length = HEADER.unpack_from(buffer, start)
@@ -82,11 +82,11 @@ class Packer:
     def __init__(self, batch: Batch, mtu: int) -> None:
         self._batch = batch
         self._mtu = mtu
-        self._parts: list[Any] = []
+        self._parts: list[BytesLike] = []
         self._size = 0
 
-    def put(self, header: bytes, data: Any = b"") -> None:
-        """Add a segment: a packed HEADER and its data (bytes-like, kept until the datagram is full)."""
+    def put(self, header: bytes, data: BytesLike = b"") -> None:
+        """Add a segment: a packed HEADER and its data (kept until the datagram is full)."""
         size = OVERHEAD + len(data)
         if self._size + size > self._mtu:
             self.finish()

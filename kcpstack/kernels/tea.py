@@ -98,7 +98,7 @@ class _VectorCipher:
         length = LANE_BYTES * count
         lanes = np.zeros((depth, 2, count, LANE_BYTES), np.uint8)
         lanes[..., :4] = columns.reshape(depth, count, 2, 4).swapaxes(1, 2)[..., ::-1]
-        plain = memoryview(lanes).cast("B")
+        plain = lanes.data.cast("B")
         encrypted = []
         c0, c1 = (word * ones for word in struct.unpack(">2I", iv))
         for position in range(0, 2 * length * depth, 2 * length):

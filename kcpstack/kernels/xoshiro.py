@@ -104,7 +104,7 @@ class _Jump:
     def __call__(self, states: np.ndarray) -> np.ndarray:
         """Return where ``states`` (rows of four words) get to."""
         places = states.view(np.uint8).T.astype(np.intp)
-        reached = self._adds[0].take(places[0], axis=0)
+        reached: np.ndarray = self._adds[0].take(places[0], axis=0)
         for adds, place in zip(self._adds[1:], places[1:]):
             reached ^= adds.take(place, axis=0)
         return reached

@@ -19,53 +19,69 @@ Source: docs/wire.rst, "KCP".
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any, Generic, Optional, Protocol, TypeVar
 
 from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kcpstack.addresses import shown
-from kcpstack.batch import Batch
+from kcpstack.batch import Batch, PeerAddress
 from kcpstack.counters import Counters
 from kcpstack.kernels.segment import PUSH, Glimpse
 
-__all__ = ["Fanout"]
+__all__ = ["Fanout", "Member"]
 
 # What tells of a datagram (buffer, start, end): a glimpse of its first segment, or None.
-Peek = Callable[[Any, int, int], "Glimpse | None"]
+Peek = Callable[[bytearray, int, int], Optional[Glimpse]]
 
 _log = Logger()
 
 
-class Fanout:
+class Member(Protocol):
+    """One conversation.  The fan-out changes ``address`` when the peer moves."""
+
+    conv: int
+    address: PeerAddress
+
+    def datagramsReceived(self, batch: Batch) -> None:
+        """Datagrams of this peer.  The batch is the fan-out's again on return."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The conversation is over: the peer has begun another."""
+
+    def isNews(self, buffer: bytearray, start: int, end: int) -> bool:
+        """Whether a datagram proves that its sender takes part now."""
+
+
+M = TypeVar("M", bound=Member)
+
+
+class Fanout(Generic[M]):
     """Hands batches to members, one for each address.
 
-    ``accept(address, conv)`` makes a member for a new conversation: an object with the method
-    ``datagramsReceived(batch)`` (the batch is the fan-out's again on return),
-    ``connectionLost(reason)``, ``isNews(buffer, start, end)`` (whether a datagram proves that its sender takes
-    part now), and the attributes ``conv`` and ``address`` (which the fan-out changes when the peer
-    moves).  ``peek`` looks into a datagram.  ``log`` has ``info``, as a
+    ``accept(address, conv)`` makes a member for a new conversation.  ``peek`` looks into a datagram.  ``log`` has ``info``, as a
     Logger: strangers can cause lines, so somebody should bound them."""
 
     def __init__(
-        self, accept: Callable[[Any, int], Any], peek: Peek, counters: Counters, log: Any = _log
+        self, accept: Callable[[PeerAddress, int], M], peek: Peek, counters: Counters, log: Any = _log
     ) -> None:
         self._accept = accept
         self._peek = peek
         self._counters = counters
         self._log = log
-        self._members: dict[Any, Any] = {}
-        self._byConv: dict[int, Any] = {}  # all of them; an address can be lost to another
+        self._members: dict[PeerAddress, M] = {}
+        self._byConv: dict[int, M] = {}  # all of them; an address can be lost to another
 
     def __len__(self) -> int:
         return len(self._byConv)
 
-    def members(self) -> list[Any]:
+    def members(self) -> list[M]:
         """The members of now, in the order they came."""
         return list(self._byConv.values())
 
-    def forget(self, member: Any) -> None:
+    def forget(self, member: M) -> None:
         """``member`` is over.  Its address may open a new conversation."""
         if self._members.get(member.address) is member:
             del self._members[member.address]
@@ -81,7 +97,7 @@ class Fanout:
         if addresses.count(first) == len(addresses):
             self._deliver(first, batch)
             return
-        runs: dict[Any, Batch] = {}
+        runs: dict[PeerAddress, Batch] = {}
         for address, start, end in zip(addresses, batch.starts, batch.ends):
             run = runs.get(address)
             if run is None:
@@ -92,7 +108,7 @@ class Fanout:
         for address, run in runs.items():
             self._deliver(address, run)
 
-    def _deliver(self, address: Any, batch: Batch) -> None:
+    def _deliver(self, address: PeerAddress, batch: Batch) -> None:
         resident = self._members.get(address)
         for start, end in zip(batch.starts, batch.ends):
             member = self._memberFor(address, resident, batch.buffer, start, end)
@@ -103,7 +119,7 @@ class Fanout:
                 break
         self._counters.InErrs += len(batch)
 
-    def _memberFor(self, address: Any, resident: Any, buffer: Any, start: int, end: int) -> Any:
+    def _memberFor(self, address: PeerAddress, resident: M | None, buffer: bytearray, start: int, end: int) -> M | None:
         """Whose a datagram from ``address`` is, where ``resident`` (who may be None) was; None: nobody's."""
         seen = self._peek(buffer, start, end)
         if seen is None or (resident is not None and seen.conv == resident.conv):
@@ -115,7 +131,7 @@ class Fanout:
             return self._begun(address, seen, resident)
         return resident
 
-    def _begun(self, address: Any, seen: Glimpse, resident: Any) -> Any:
+    def _begun(self, address: PeerAddress, seen: Glimpse, resident: M | None) -> M | None:
         """A new member, where ``seen`` begins a conversation (its sender has received nothing yet);
         else the ``resident`` of that address, who may be None."""
         if seen.cmd != PUSH or seen.una or seen.sn >= FIRST_SN_MAX or len(self._byConv) >= MEMBERS_MAX:
@@ -127,7 +143,7 @@ class Fanout:
         member = self._members[address] = self._byConv[seen.conv] = self._accept(address, seen.conv)
         return member
 
-    def _moved(self, member: Any, address: Any) -> Any:
+    def _moved(self, member: M, address: PeerAddress) -> M:
         """``member``, who has moved to this address.  Whoever was there before has lost it (its NAT gave it
         away), but not its conversation."""
         self._log.info(

@@ -18,31 +18,35 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from kcpstack.addresses import shown
+from kcpstack.batch import PeerAddress
 from kcpstack.lograte import BoundedLog
 
-__all__ = ["CONTROL_BYTES", "GRO_BYTES", "Segmentation", "coalesce", "runControl", "runEnd", "segmentSize"]
+__all__ = ["CONTROL_BYTES", "Control", "GRO_BYTES", "Segmentation", "coalesce", "runControl", "runEnd", "segmentSize"]
+
+# Ancillary data of a socket call: level, kind and content of each.
+Control = list[tuple[int, int, bytes]]
 
 
 class Segmentation:
     """Which runs may go in one send.  One object for all sockets of a kind, so that each need not
-    find out again; ``clock`` is IReactorTime.
+    find out again.
 
     A host that refused a run is spared runs of datagrams as long or longer for REFUSAL_LASTS seconds:
     paths change, and to ask costs one failed system call."""
 
-    def __init__(self, clock: Any) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         self.possible = False
         self._probed = False
         self._clock = clock
         self._log = BoundedLog(_log, clock)
-        self._refusals: dict[Any, tuple[int, float]] = {}  # host: (bytes, until), the oldest first
+        self._refusals: dict[str | None, tuple[int, float]] = {}  # host: (bytes, until), the oldest first
 
-    def probe(self, sock: Any) -> None:
+    def probe(self, sock: socket.socket) -> None:
         """Find out, once, whether the kernel has GSO."""
         if self._probed:
             return
@@ -53,7 +57,7 @@ class Segmentation:
         except OSError:
             _log.info("no UDP segmentation offload here: sending datagrams one by one")
 
-    def allows(self, address: Any, size: int) -> bool:
+    def allows(self, address: PeerAddress | None, size: int) -> bool:
         """Whether a run of datagrams of ``size`` bytes to ``address`` (as ``send`` takes it) may go as one."""
         if not self._refusals or not self.possible:
             return self.possible
@@ -66,7 +70,7 @@ class Segmentation:
         del self._refusals[host]
         return True
 
-    def refused(self, error: OSError, address: Any, size: int) -> bool:
+    def refused(self, error: OSError, address: PeerAddress | None, size: int) -> bool:
         """Such a run failed with ``error``.  Returns whether it is the run that was refused: then its
         datagrams can go one by one."""
         if error.errno == errno.EIO:
@@ -90,7 +94,7 @@ class Segmentation:
         return True
 
 
-def coalesce(sock: Any) -> bool:
+def coalesce(sock: socket.socket) -> bool:
     """Ask for GRO on a socket.  Returns whether the kernel has it."""
     try:
         sock.setsockopt(SOL_UDP, UDP_GRO, 1)
@@ -114,12 +118,12 @@ def runEnd(starts: list[int], ends: list[int], index: int) -> int:
     return max(after, index + 1)
 
 
-def runControl(size: int) -> list[tuple[int, int, bytes]]:
+def runControl(size: int) -> Control:
     """The ancillary data that makes one send a run of datagrams of ``size`` bytes."""
     return [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", size))]
 
 
-def segmentSize(control: list[tuple[int, int, bytes]]) -> int:
+def segmentSize(control: Control) -> int:
     """The length of the datagrams that GRO put together, from what came with them; 0 where it did not."""
     for level, kind, data in control:
         if level == SOL_UDP and kind == UDP_GRO and len(data) >= 4:
@@ -127,9 +131,9 @@ def segmentSize(control: list[tuple[int, int, bytes]]) -> int:
     return 0
 
 
-def _host(address: Any) -> Any:
+def _host(address: PeerAddress | None) -> str | None:
     """What shares a path: all ports of a host."""
-    return address and address[0]
+    return address[0] if address else None
 
 
 # Linux, include/uapi/linux/udp.h; the socket module names them only from Python 3.12 on.

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from kcpstack.addresses import shown
@@ -40,7 +40,7 @@ def openSocket(host: str, port: int, peer: tuple[str, int] | None, buffers: int)
     return sock
 
 
-def markTraffic(sock: Any, dscp: int) -> None:
+def markTraffic(sock: socket.socket, dscp: int) -> None:
     """Mark what ``sock`` sends from now on with ``dscp`` (0 to 63), in each family that it sends.
 
     Raises OSError where the system refuses, after it has marked what it could."""
@@ -61,15 +61,15 @@ def markTraffic(sock: Any, dscp: int) -> None:
 
 class SocketErrors:
     """Tells the user of errors of sockets: for each kind of error one line in PERIOD seconds of
-    ``clock`` (IReactorTime), with what to do about it where that is known.  The ARQ sends again what was
+    ``clock``, with what to do about it where that is known.  The ARQ sends again what was
     lost, so none is more than a warning."""
 
-    def __init__(self, clock: Any) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._quietUntil: dict[int, float] = {}  # by errno
         self._unsaid: dict[int, int] = {}
 
-    def happened(self, error: OSError, peer: Any) -> None:
+    def happened(self, error: OSError, peer: object) -> None:
         """``error`` came of sending to ``peer`` (as ``shown`` takes it, or None), or of what the network
         said of that."""
         kind = error.errno or 0

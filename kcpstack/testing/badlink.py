@@ -177,7 +177,7 @@ class BadLink:
         self._release()
 
     def _now(self) -> float:
-        return (self._reactor.seconds() - self._origin) * 1000
+        return float(self._reactor.seconds() - self._origin) * 1000
 
 
 class _Client:
@@ -328,9 +328,14 @@ def main(arguments: list[str] | None = None) -> None:
     link = BadLink(reactor, target, options.seed, faults, listen)
     link.back.faults = faultsBack
     link.startListening()
+
+    def end() -> None:
+        if reactor.running:
+            reactor.stop()
+
     print(link.getHost().port, flush=True)
     if options.control:
-        stdio.StandardIO(Control(link, lambda: reactor.running and reactor.stop()))
+        stdio.StandardIO(Control(link, end))
     reactor.run()
 
 

@@ -30,6 +30,7 @@ LONGEST = 1500  # bytes sealed: a whole Ethernet packet, which no option of the 
 LENGTHS = [1372, 1, 2, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 60, 100, 0, 1000, 1371, 1373, 1372, 1372]
 GARBAGE_LENGTHS = [*range(70), 1372, 1500, 1501, 9000, 65507]  # 65507: the longest UDP payload
 COPIES = 64  # datagrams in a large batch
+PORT = 29900  # of peers
 
 
 def sealAll(cipher: Any, datagrams: Iterable[bytes], size: int = LONGEST) -> list[bytes]:
@@ -231,11 +232,11 @@ class CipherConformance:
         bad = [_flipped(one, 8 * len(one) - 1) for one in sealed]
         batch = inboundBatch(
             [b"", *sealed[:2], bad[2], b"short", *sealed[2:4], bad[0], *sealed[4:], bad[5]],
-            ["-", "a", "b", "-", "-", "c", "d", "-", "e", "f", "-"],
+            [(letter, PORT) for letter in "-ab--cd-ef-"],
         )
         _check(receiver.openBatch(batch) == 5, "openBatch returns how many were refused")
         _check([bytes(datagram) for datagram in batch] == datagrams, "the good ones are not in order")
-        _check(batch.addresses == list("abcdef"), f"addresses went astray: {batch.addresses}")
+        _check(batch.addresses == [(letter, PORT) for letter in "abcdef"], f"addresses went astray: {batch.addresses}")
 
     # ---------------------------------------------------------------- details
 
@@ -249,16 +250,15 @@ class CipherConformance:
         """All are refused, or at least (where anything goes) none does harm; one by one, too."""
         cipher = batchCipher(self._build())
         arrived = list(bad)
-        batch = inboundBatch(arrived, list(range(len(arrived))))
+        batch = inboundBatch(arrived, [("192.0.2.1", number) for number in range(len(arrived))])
         refused = cipher.openBatch(batch)
         _check(refused + len(batch) == len(arrived), f"{refused} refused, {len(batch)} left of {len(arrived)}")
-        left = [(arrived[number], bytes(opened)) for number, opened in zip(batch.addresses, batch)]
+        left = [(arrived[number], bytes(opened)) for (_, number), opened in zip(batch.addresses or (), batch)]
         for sealed, opened in left:
             _check(not self.authenticates, f"taken for one of ours: {sealed!r}")
             _check(len(opened) == len(sealed) - cipher.overhead, f"{len(sealed)} bytes became {len(opened)}")
         for sealed in arrived:
-            opened = openOne(cipher, sealed)
-            _check(opened is None or not self.authenticates, f"taken for one of ours alone: {sealed!r}")
+            _check(openOne(cipher, sealed) is None or not self.authenticates, f"taken for one of ours alone: {sealed!r}")
 
 
 def _check(holds: Any, otherwise: str) -> None:

@@ -29,7 +29,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from kcpstack.batch import Batch, inboundBatch
+from kcpstack.batch import Batch, PeerAddress, inboundBatch
 from kcpstack.counters import Counters
 from kcpstack.interfaces import IDatagramReceiver, IDatagramTransport
 from kcpstack.testing.impairment import Decision, Faults, Impairment, InFlight
@@ -186,11 +186,11 @@ class SimulatedTransport:
         self._network.bind(self, self.address)
         self._receiver = receiver
 
-    def send(self, batch: Batch, address: Any) -> None:
+    def send(self, batch: Batch, address: PeerAddress | None) -> None:
         """See IDatagramTransport.  Does nothing unless listening."""
-        if self._receiver is None:
+        destination = self._peer if address is None else (address[0], address[1])
+        if self._receiver is None or destination is None:
             return
-        destination = self._peer if address is None else address
         self.counters.OutPkts += len(batch)
         for datagram in batch:
             self.counters.OutBytes += len(datagram)
