@@ -41,6 +41,7 @@ __all__ = [
     "IPacketCipher",
     "IRelayTarget",
     "ISessionTransport",
+    "ITrafficMarking",
     "IStreamTransport",
 ]
 
@@ -83,6 +84,13 @@ class IDatagramTransport(Interface):
 
     def stopListening():
         """Close.  Returns a Deferred that fires when nothing more will be delivered."""
+
+
+class ITrafficMarking(Interface):
+    """What a datagram transport provides as well, where --dscp can change while it is open."""
+
+    def setDSCP(dscp):
+        """Mark what is sent from now on with ``dscp``, 0 to 63."""
 
 
 class IDatagramReceiver(Interface):

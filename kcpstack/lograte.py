@@ -1,4 +1,4 @@
-"""Log lines that strangers can cause, at a bounded rate."""
+"""Log lines that strangers can cause, by what they send or by what they wrote, at a bounded rate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-__all__ = ["BoundedLog", "RareLog"]
+__all__ = ["BoundedLog", "FaultLog", "RareLog"]
 
 
 class BoundedLog:
@@ -66,6 +66,28 @@ class RareLog:
             if self._saidAt[oldest] > since:
                 return
             del self._saidAt[oldest]
+
+
+class FaultLog:
+    """Logs the exceptions of one layer from outside at a rate that no peer can drive up.
+
+    Reports the first, the 10th, the 100th and so on, which needs no clock and stays at a line for
+    each power of ten, however many datagrams arrive."""
+
+    def __init__(self, log: Logger, layer: str) -> None:
+        self._log = log
+        self._layer = layer
+        self._count = 0
+        self._reportAt = 1
+
+    def failed(self, what: str) -> None:
+        """The exception now being handled came out of the layer, which has failed ``what``: "to do something"."""
+        self._count += 1
+        if self._count == self._reportAt:
+            self._reportAt *= 10
+            self._log.failure(
+                "{layer} failed {what} (failure number {count})", layer=self._layer, what=what, count=self._count
+            )
 
 
 RARE_PERIOD = 600.0  # s; who looks into the log of a tunnel that does not work finds it near the end

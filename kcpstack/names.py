@@ -14,7 +14,8 @@ from twisted.internet.interfaces import IResolutionReceiver
 from zope.interface import implementer
 
 from kcpstack.listening import AcceptErrors
-from kcpstack.options import Target, UnixAddress
+from kcpstack.options import RelayTarget, Target, UnixAddress
+from kcpstack.seams import RELAY_TARGETS
 
 __all__ = ["listenStream", "resolveName", "targetEndpoint"]
 
@@ -33,7 +34,10 @@ def listenStream(reactor: Any, local: Target, factory: Any) -> Any:
 
 
 def targetEndpoint(reactor: Any, target: Target) -> Any:
-    """The IStreamClientEndpoint of a server's ``--target``."""
+    """The IStreamClientEndpoint of a server's ``--target``.  Raises ValueError where that is a relay target
+    which does not take its argument."""
+    if isinstance(target, RelayTarget):
+        return RELAY_TARGETS.find(target.name).endpoint(reactor, target.argument)
     if isinstance(target, UnixAddress):
         return endpoints.UNIXClientEndpoint(reactor, target.path)
     literal = _literal(target.host)

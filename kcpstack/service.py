@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import Any
 
 from twisted.application.service import MultiService, Service
@@ -17,7 +18,8 @@ from twisted.python.components import Componentized
 from kcpstack.addresses import shown
 from kcpstack.client import Client
 from kcpstack.counters import Counters
-from kcpstack.layers.datagram import Shared, UDPTransport
+from kcpstack.interfaces import ITrafficMarking
+from kcpstack.layers.datagram import Shared
 from kcpstack.layers.portrange import UDPRange
 from kcpstack.layers.relay import ClientRelayFactory, ServerRelayFactory
 from kcpstack.listening import listening, raiseFileLimit
@@ -27,9 +29,11 @@ from kcpstack.options import ClientSettings, Options, ServerSettings, Settings
 from kcpstack.options.table import CLIENT, NEW_SESSIONS
 from kcpstack.profiling import ProfilingService
 from kcpstack.reload import Reloading
+from kcpstack.seams import TRANSPORTS
 from kcpstack.server import Server
 from kcpstack.snmp import Reports, SignalWatch
 from kcpstack.stack import Surroundings
+from kcpstack.transports import TransportContext
 
 __all__ = ["ClientService", "Options", "ServerService", "makeService"]
 
@@ -40,11 +44,10 @@ def makeService(options: Options) -> Service:
 
     configuration, logFile = options.configuration, options.logFile
     settings = configuration.settings
-    tunnel: TunnelService
-    if isinstance(settings, ClientSettings):
-        tunnel = ClientService(reactor, settings)
-    else:
-        tunnel = ServerService(reactor, settings)
+    try:
+        tunnel = _tunnelOf(reactor, settings)
+    except ValueError as error:  # of a relay target, which knows what it takes only now
+        sys.exit(f"kcptun {configuration.role}: {error}")
     reloading = Reloading(reactor, configuration, tunnel, logFile)
     kcptun = _Kcptun(reactor, logFile, reloading)
     reloading.setServiceParent(kcptun)
@@ -52,6 +55,13 @@ def makeService(options: Options) -> Service:
     if settings.pprof:
         ProfilingService(reactor, reactor).setServiceParent(kcptun)
     return kcptun
+
+
+def _tunnelOf(reactor: Any, settings: Settings) -> TunnelService:
+    if isinstance(settings, ClientSettings):
+        return ClientService(reactor, settings)
+    assert isinstance(settings, ServerSettings)
+    return ServerService(reactor, settings)
 
 
 class _Kcptun(MultiService):
@@ -90,10 +100,12 @@ class TunnelService(Service):
     Stopping gives open streams ``--closewait`` seconds to end (docs/closing.rst).  Once it has begun,
     another SIGINT or SIGTERM cuts it short."""
 
-    def __init__(self, reactor: Any, settings: Settings) -> None:
+    def __init__(self, reactor: Any, settings: Settings, randomBytes: Any) -> None:
         self.settings = settings
         self.counters = Counters()
         self.reports: Reports
+        self._randomBytes = randomBytes
+        self._shared = Shared(reactor)  # by the sockets of all sessions
         self._reactor = reactor
         self._listening = False
 
@@ -163,6 +175,12 @@ class TunnelService(Service):
         self._listen()
         self._listening = True
 
+    def _transportContext(self) -> TransportContext:
+        settings = self.settings
+        return TransportContext(
+            self._reactor, self.counters, self._randomBytes, settings.sockbuf, settings.dscp, self._shared
+        )
+
     def _newReports(self, settings: Settings) -> Reports:
         return Reports(
             self._reactor, self.counters, self._conversations, settings.snmplog, settings.snmpperiod
@@ -176,8 +194,7 @@ class ClientService(TunnelService):
     settings: ClientSettings
 
     def __init__(self, reactor: Any, settings: ClientSettings, randomBytes: Any = os.urandom) -> None:
-        super().__init__(reactor, settings)
-        self._shared = Shared(reactor)  # by the sockets of all sessions
+        super().__init__(reactor, settings, randomBytes)
         self.client = Client(
             settings,
             Surroundings(reactor, self.counters, randomBytes),
@@ -193,16 +210,9 @@ class ClientService(TunnelService):
         self._relays.quiet = settings.quiet
         self.client.reconfigure(self.settings, any(option.reloadFor(CLIENT) == NEW_SESSIONS for option in changed))
 
-    def _newTransport(self, peer: tuple[str, int]) -> UDPTransport:
+    def _newTransport(self, peer: tuple[str, int]) -> Any:
         settings = self.settings
-        return UDPTransport(
-            self._reactor,
-            self.counters,
-            peer=peer,
-            buffers=settings.sockbuf,
-            dscp=settings.dscp,
-            shared=self._shared,
-        )
+        return TRANSPORTS.find(settings.transport).dial(self._transportContext(), *peer, settings.remoteaddr.ports)
 
     def _listen(self) -> None:
         local = self.settings.localaddr
@@ -231,9 +241,9 @@ class ServerService(TunnelService):
     settings: ServerSettings
 
     def __init__(self, reactor: Any, settings: ServerSettings, randomBytes: Any = os.urandom) -> None:
-        super().__init__(reactor, settings)
+        super().__init__(reactor, settings, randomBytes)
         self._transport = self._newTransport(settings)
-        self._relays = ServerRelayFactory(targetEndpoint(reactor, settings.target), reactor, quiet=settings.quiet)
+        self._relays = ServerRelayFactory(self._target(settings), reactor, quiet=settings.quiet)
         self.server = Server(
             settings, Surroundings(reactor, self.counters, randomBytes), self._transport, self._relays
         )
@@ -241,16 +251,20 @@ class ServerService(TunnelService):
     def reconfigure(self, settings: Settings) -> None:
         super().reconfigure(settings)
         self._relays.quiet = settings.quiet
-        self._relays.target = targetEndpoint(self._reactor, self.settings.target)
-        self._transport.setDSCP(settings.dscp)
+        self._relays.target = self._target(self.settings)
+        if ITrafficMarking.providedBy(self._transport):
+            self._transport.setDSCP(settings.dscp)
         self.server.reconfigure(self.settings)
 
+    def _target(self, settings: ServerSettings) -> Any:
+        try:
+            return targetEndpoint(self._reactor, settings.target)
+        except ValueError as error:
+            raise ValueError(f"--target {settings.target}: {error}") from None
+
     def _newTransport(self, settings: ServerSettings) -> Any:
-        reactor, counters, listen = self._reactor, self.counters, settings.listen
-        buffers, dscp = settings.sockbuf, settings.dscp
-        if listen.last:
-            return UDPRange(reactor, counters, listen.host, listen.ports, buffers=buffers, dscp=dscp)
-        return UDPTransport(reactor, counters, listen.host, listen.port, buffers=buffers, dscp=dscp)
+        listen = settings.listen
+        return TRANSPORTS.find(settings.transport).listen(self._transportContext(), listen.host, listen.ports)
 
     def _listen(self) -> None:
         listen = self.settings.listen

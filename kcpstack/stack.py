@@ -24,18 +24,18 @@ from zope.interface import implementer
 
 from kcpstack.addresses import KCPAddress, shown
 from kcpstack.batch import Batch, outboundBatch
-from kcpstack.ciphers import derivePass, findCipher
+from kcpstack.ciphers import derivePass
 from kcpstack.counters import Counters
 from kcpstack.cryptcheck import CryptCheck
 from kcpstack.fecchoice import NO_FEC, AnsweringFEC, CallingFEC
 from kcpstack.interfaces import IDatagramReceiver, IDatagramTransport
 from kcpstack.kernels.arq import ARQ, Tuning
-from kcpstack.kernels.congestion import FixedWindow, SlowStart
 from kcpstack.kernels.pathcheck import PathFault
 from kcpstack.kernels.qpp import Pads
 from kcpstack.kernels.segment import OVERHEAD, Glimpse, glimpse, glimpses, isWhole
 from kcpstack.layers.crypt import CryptLayer
 from kcpstack.layers.fec import FEC_HEADER, FECDecoder, FECEncoder, payloadStart
+from kcpstack.layers.fec_code import CheckedCodes
 from kcpstack.layers.kcp import KCPSession
 from kcpstack.layers.qpp import PaddedFactory, PaddedStream
 from kcpstack.layers.smux import SmuxSession
@@ -44,17 +44,22 @@ from kcpstack.lograte import RareLog
 from kcpstack.options import Settings
 from kcpstack.pathfaults import PathLog
 from kcpstack.schedule import Schedule
+from kcpstack.seams import Layers, checkRoom, layersOf
 
 __all__ = ["Conversation", "Port", "Surroundings", "buildMux", "padded", "peek", "tuningOf"]
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What every layer is given instead of reaching for it, so that a run can be replayed."""
+    """What every layer is given instead of reaching for it, so that a run can be replayed.
+
+    ``layers`` says what the stack is made of: a function of the settings, so that somebody can put a layer of
+    their own in, or wrap one, without a plug-in."""
 
     clock: Any  # IReactorTime
     counters: Counters
     randomBytes: Callable[[int], bytes]
+    layers: Callable[[Settings], Layers] = layersOf
     findings: RareLog = field(init=False)  # what turned out to be set up wrong at a peer, or on its path
     strangers: RareLog = field(init=False)  # the same of those who may be nobody's peers: apart, lest they fill it
 
@@ -71,10 +76,12 @@ class Surroundings:
 class Port:
     """One UDP port: a datagram transport, the cipher, and the schedule of all its sessions.
 
-    Opened batches go to ``received``, set by whoever made the port, as is ``refused``."""
+    Opened batches go to ``received``, set by whoever made the port, as is ``refused``.  Raises ValueError where
+    --mtu leaves no room for data."""
 
     def __init__(self, transport: IDatagramTransport, settings: Settings, around: Surroundings) -> None:
-        cipher = findCipher(settings.crypt).build(derivePass(settings.key), around.randomBytes)
+        self.layers = around.layers(settings)
+        cipher = self.layers.cipher.build(derivePass(settings.key), around.randomBytes)
         self.received: Callable[[Batch], None] = _drop
         self.refused: Callable[[], None] = _ignore
         self.transport = transport
@@ -91,12 +98,19 @@ class Port:
         self.schedule = Schedule(around.clock)
         self.settings = settings
         self.around = around
-        self.plainBatch = outboundBatch(settings.mtu, self.crypt.overhead)
-        self.fecBatch = outboundBatch(settings.mtu, self.crypt.overhead + FEC_HEADER)
+        self.overhead = transport.overhead + self.crypt.overhead  # bytes around a datagram, before FEC
+        checkRoom(settings.mtu, self.overhead)
+        self.plainBatch = outboundBatch(settings.mtu, self.overhead)
+        self.fecBatch = outboundBatch(settings.mtu, self.overhead + FEC_HEADER)
 
     def open(self) -> None:
         """Begin to receive.  Raises CannotListenError."""
         self.transport.startListening(self)
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Build new sessions with these settings; what the port itself was made with must be the same."""
+        self.settings = settings
+        self.layers = self.around.layers(settings)
 
     def datagramsReceived(self, batch: Batch) -> None:
         check, arrived = self._check, batch.addresses
@@ -140,19 +154,23 @@ class Conversation:
         self.conv = conv
         self.address = address
         self._port = port
+        self.layers = port.layers
         self._finished = finished
         self.pathFaulty: Callable[[PathFault], None] = _ignore
         self._remote = address or remote
-        self._decoder = FECDecoder(around.counters)
-        self._encoder = FECEncoder()
+        newCode = CheckedCodes(port.layers.erasure)
+        self._decoder = FECDecoder(around.counters, newCode)
+        self._encoder = FECEncoder(newCode=newCode)
         self._mismatch: tuple[int, int] | None = None  # what the peer's FEC is, where we have said so
+        self._impossible: tuple[int, int] | None = None  # what the peer's FEC is, and our erasure code cannot do
         self.mux: SmuxSession | None = None
         self._fec: AnsweringFEC | CallingFEC | None = None
         if wantsFEC:
             self._fec = AnsweringFEC() if answering else CallingFEC(shards)
-        mtu = settings.mtu - port.crypt.overhead - (FEC_HEADER if wantsFEC else 0)
+        mtu = settings.mtu - port.overhead - (FEC_HEADER if wantsFEC else 0)
         self._longestSegment = mtu - OVERHEAD
-        self.arq = ARQ(conv, mtu, tuningOf(settings), _congestionOf(settings), around.counters)
+        congestion = port.layers.congestion.build(settings.sndwnd)
+        self.arq = ARQ(conv, mtu, tuningOf(settings), congestion, around.counters)
         self.session = KCPSession(
             self.arq,
             port.schedule,
@@ -195,8 +213,12 @@ class Conversation:
         """Send with other parameters where what arrives says so."""
         isOurs = self.mux is not None and self.mux.peerAnnounced
         chosen = fec.choose(self._decoder, isOurs, self.session.spoken)
-        if (self._encoder.parameters or NO_FEC) != chosen:
-            self._encoder.reconfigure(*chosen)
+        if chosen not in ((self._encoder.parameters or NO_FEC), self._impossible):
+            try:
+                self._encoder.reconfigure(*chosen)
+            except ValueError as error:
+                self._impossible = chosen
+                self._sayImpossible(chosen, error)
             self.session.batch = self._outbound()
         if fec.mismatch != self._mismatch:
             self._mismatch = fec.mismatch
@@ -214,6 +236,16 @@ class Conversation:
             theirs="no FEC" if seen == NO_FEC else "FEC {}/{}".format(*seen),
             data=settings.datashard,
             parity=settings.parityshard,
+        )
+
+    def _sayImpossible(self, chosen: tuple[int, int], error: ValueError) -> None:
+        self._port.around.findings.warn(
+            ("erasure", self._remote and self._remote[0], chosen),
+            "{peer} uses FEC {data}/{parity}, which our --erasure cannot do ({why}): we send none",
+            peer=shown(self._remote),
+            data=chosen[0],
+            parity=chosen[1],
+            why=error,
         )
 
     def _outbound(self) -> Batch:
@@ -255,8 +287,10 @@ def buildMux(
         streamFactory=streamFactory,
     )
     above: Any = mux
-    if answering or not settings.nocomp:
-        above = CompressedTransport(mux, around.counters, recognise=answering)
+    recognise = answering and settings.compressor == Settings.compressor
+    if recognise or not settings.nocomp:
+        compressor = conversation.layers.compressor.build()
+        above = CompressedTransport(mux, around.counters, recognise, compressor)
     conversation.mux = mux
     conversation.session.start(above)
     return mux
@@ -297,10 +331,6 @@ def tuningOf(settings: Settings) -> Tuning:
         sendWindow=settings.sndwnd,
         receiveWindow=settings.rcvwnd,
     )
-
-
-def _congestionOf(settings: Settings) -> Any:
-    return FixedWindow(settings.sndwnd) if settings.nc else SlowStart(settings.sndwnd)
 
 
 def _opened(counters: Counters, answering: bool) -> None:

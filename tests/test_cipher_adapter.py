@@ -83,7 +83,7 @@ def test_anExceptionWhileOpeningIsARefusalLoggedAtEveryPowerOfTen() -> None:
         for _ in range(300):
             assert openAll(adapted, [b"one", b"two", b"three", b"four"]) == []
     assert [event["count"] for event in logged] == [1, 10, 100, 1000]
-    assert {event["cipher"] for event in logged} == {"test_cipher_adapter.Marked"}
+    assert {event["layer"] for event in logged} == {"The cipher test_cipher_adapter.Marked"}
     assert logged[0]["log_failure"].check(ZeroDivisionError)
 
 

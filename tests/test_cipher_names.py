@@ -10,8 +10,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from twisted.logger import capturedLogs
 from zope.interface import implementer
 
-from kcpstack import ciphers
-from kcpstack.ciphers import builtin, cipherNames, derivePass, findCipher, library
+from kcpstack import catalogue
+from kcpstack.ciphers import CIPHERS, builtin, cipherNames, derivePass, findCipher, library
 from kcpstack.ciphers.library import Unavailable, findAlgorithm
 from kcpstack.interfaces import ICipherFactory
 
@@ -56,8 +56,8 @@ def test_onlyWhatOpenSSLMayBeBuiltWithoutCanBeUnavailable() -> None:
 
 
 def test_aCipherThatThisMachineLacksIsAnErrorThatSaysWhyAndListsTheOthers(monkeypatch: Any) -> None:
-    monkeypatch.setattr(ciphers, "getPlugins", lambda interface: iter([Factory("good")]))
-    monkeypatch.setitem(builtin.unavailable, "sm4", "there is no SM4 here")
+    monkeypatch.setattr(catalogue, "getPlugins", lambda interface: iter([Factory("good")]))
+    monkeypatch.setattr(CIPHERS, "unavailable", {"sm4": "there is no SM4 here"})
     with pytest.raises(ValueError, match="^the cipher sm4 cannot be had: there is no SM4 here; there are good$"):
         findCipher("sm4")
 
@@ -95,7 +95,7 @@ def test_theOthersStandWhereOneIsUnavailable(monkeypatch: Any) -> None:
 def test_brokenPluginsAreLoggedAndTheOthersStay(monkeypatch: Any) -> None:
     good = Factory("good")
     plugins = [Nameless(), Factory(None), Factory(["a"]), good]
-    monkeypatch.setattr(ciphers, "getPlugins", lambda interface: iter(plugins))
+    monkeypatch.setattr(catalogue, "getPlugins", lambda interface: iter(plugins))
     with capturedLogs() as logged:
         assert cipherNames() == ["good"]
     assert len(logged) == 3
@@ -104,7 +104,7 @@ def test_brokenPluginsAreLoggedAndTheOthersStay(monkeypatch: Any) -> None:
 
 def test_ofTwoWithOneNameTheFirstWinsAndTheClashIsLogged(monkeypatch: Any) -> None:
     first, second = Factory("same"), Factory("same")
-    monkeypatch.setattr(ciphers, "getPlugins", lambda interface: iter([first, first, second]))
+    monkeypatch.setattr(catalogue, "getPlugins", lambda interface: iter([first, first, second]))
     with capturedLogs() as logged:
         assert findCipher("same") is first
     [clash] = logged

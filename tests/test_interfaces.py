@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from zope.interface import Attribute, implementer
 from zope.interface.verify import verifyObject
 
-from kcpstack import interfaces
+from kcpstack import builtin, interfaces
 from kcpstack.ciphers import batchCipher, derivePass, findCipher
 from kcpstack.counters import Counters
 from kcpstack.kernels.arq import ARQ, Tuning
@@ -37,6 +37,7 @@ def providers() -> list:
     return [
         *(port, port.transport, UDPTransport(None, Counters()), findCipher("aes"), cipher, ReedSolomon(3, 2)),
         *(arq, FixedWindow(1), SlowStart(1), SnappyCodec(), conversation.session),
+        *(builtin.snappy, builtin.fixed, builtin.reedsolomon, builtin.udp, builtin.connect),
         *(CompressedTransport(mux, Counters()), mux.openStream(Protocol()), PacketCipher()),
     ]
 

@@ -215,7 +215,7 @@ def test_a_switch_takes_a_value_after_an_equals_sign_and_the_last_one_counts():
             "--streambuf 2097152: give at most what --smuxbuf is (1000000 bytes)",
         ),
         ("client --mode turbo", "--mode turbo: give one of normal, fast, fast2, fast3, manual, default"),
-        ("client --crypt rot13", f"--crypt rot13: give one of {', '.join(cipherNames())}"),
+        ("client --crypt rot13", f"--crypt rot13: give one of {', '.join(cipherNames())} (no cipher called 'rot13' is installed)"),
         ("client --key=", "--key '': give at least one character"),
         ("client --nocomp=maybe", "--nocomp maybe: give true or false, or leave the value out for true"),
         (
@@ -352,9 +352,9 @@ def command(program: list[str], *arguments: str) -> subprocess.CompletedProcess[
     [
         (["client", "--smuxver", "9"], "kcptun client: --smuxver 9: give 1 or 2"),
         (["client", "--mtuu", "9"], "kcptun client: no option --mtuu; did you mean --mtu?"),
-        (["-mtu", "9"], "kcptun: no option -mtu; say client or server first; kcptun --help explains both"),
-        ([], "kcptun: say client or server first; kcptun --help explains both"),
-        (["relay"], "kcptun: relay: say client or server first; kcptun --help explains both"),
+        (["-mtu", "9"], "kcptun: no option -mtu; say client, server or layers first; kcptun --help explains them"),
+        ([], "kcptun: say client, server or layers first; kcptun --help explains them"),
+        (["relay"], "kcptun: relay: say client, server or layers first; kcptun --help explains them"),
     ],
 )
 def test_a_wrong_command_line_ends_the_process_with_that_line_alone(program, arguments, says):

@@ -19,24 +19,22 @@ installed package that provides an ``ICipherFactory`` in a ``twisted.plugins`` m
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Any
 
-from twisted.logger import Logger
-from twisted.plugin import getPlugins
-
+from kcpstack.catalogue import Catalogue
 from kcpstack.ciphers import builtin
 from kcpstack.ciphers.adapter import PacketCipherAdapter
 from kcpstack.interfaces import IBatchCipher, ICipherFactory
 
-__all__ = ["PacketCipherAdapter", "batchCipher", "cipherNames", "derivePass", "findCipher"]
+__all__ = ["CIPHERS", "KEY_LENGTH", "PacketCipherAdapter", "batchCipher", "cipherNames", "derivePass", "findCipher"]
 
 KEY_SALT = b"kcp-go"  # these three as protocol.md, "Key", has them
 KEY_ITERATIONS = 4096
 KEY_LENGTH = 32
 
-_log = Logger()
 
-
+@lru_cache(maxsize=8)  # each session that is dialled asks, and it takes milliseconds
 def derivePass(key: str) -> bytes:
     """Return the 32 bytes that every cipher takes its key from, made of the text of ``--key``.
 
@@ -47,26 +45,6 @@ def derivePass(key: str) -> bytes:
     return hashlib.pbkdf2_hmac("sha1", secret, KEY_SALT, KEY_ITERATIONS, KEY_LENGTH)
 
 
-def cipherNames() -> list[str]:
-    """Return the names of all ciphers that are installed, sorted."""
-    return sorted(_factories())
-
-
-def findCipher(name: str) -> ICipherFactory:
-    """Return the ICipherFactory of this name.
-
-    Raises ValueError, with the known names in its text, where there is none; and with the reason
-    where it is one of ours that cannot be had on this machine.
-    """
-    factories = _factories()
-    if name not in factories:
-        known = f"there are {', '.join(sorted(factories))}"
-        if name in builtin.unavailable:
-            raise ValueError(f"the cipher {name} cannot be had: {builtin.unavailable[name]}; {known}")
-        raise ValueError(f"no cipher is called {name!r}; {known}")
-    return factories[name]
-
-
 def batchCipher(cipher: Any) -> IBatchCipher:
     """Return ``cipher`` as an IBatchCipher: itself, or adapted where it is an IPacketCipher.
 
@@ -75,23 +53,5 @@ def batchCipher(cipher: Any) -> IBatchCipher:
     return IBatchCipher(cipher)
 
 
-def _factories() -> dict[str, ICipherFactory]:
-    """All factories by name.  One that is broken, or whose name is taken, is logged and left out."""
-    found: dict[str, ICipherFactory] = {}
-    for factory in getPlugins(ICipherFactory):
-        try:
-            name = factory.name
-            if not isinstance(name, str):
-                raise TypeError(f"its name is {name!r}, not a str")
-            first = found.setdefault(name, factory)
-        except Exception:  # noqa: BLE001 - a stranger's plugin must not take the others down
-            _log.failure("Left out a cipher plugin that cannot be named: {type}", type=type(factory))
-            continue
-        if first is not factory:
-            _log.warn(
-                "Two ciphers are called {name}: using {first}, not {other}",
-                name=name,
-                first=first,
-                other=factory,
-            )
-    return found
+CIPHERS = Catalogue("cipher", ICipherFactory, builtin.unavailable)
+cipherNames, findCipher = CIPHERS.names, CIPHERS.find

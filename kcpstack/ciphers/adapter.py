@@ -16,8 +16,9 @@ from twisted.python.reflect import qual
 from zope.interface import implementer
 
 from kcpstack.batch import Batch
-from kcpstack.ciphers.refusals import FaultLog, keepOnly
+from kcpstack.ciphers.refusals import keepOnly
 from kcpstack.interfaces import IBatchCipher, IPacketCipher
+from kcpstack.lograte import FaultLog
 
 __all__ = ["PacketCipherAdapter"]
 
@@ -39,7 +40,7 @@ class PacketCipherAdapter:
     def __init__(self, cipher: Any) -> None:
         self._cipher = cipher
         self._name = qual(type(cipher))
-        self._faults = FaultLog(self._log, self._name)
+        self._faults = FaultLog(self._log, f"The cipher {self._name}")
         self.overhead = cipher.overhead
         if not isinstance(self.overhead, int) or self.overhead < 0:
             raise RuntimeError(f"{self._name}.overhead is {self.overhead!r}, not an int from 0")
@@ -92,7 +93,7 @@ class PacketCipherAdapter:
                 )
             return opened
         except Exception:  # noqa: BLE001 - a stranger's cipher must not stop the tunnel
-            self._faults.failed()
+            self._faults.failed("to open what arrived, which counts as refused")
             return None
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers import Cipher
 from zope.interface import implementer
 
-from kcpstack.batch import Batch
+from kcpstack.batch import Batch, BytesLike
 from kcpstack.ciphers.framing import HEADER_LENGTH, frame, unframe
 from kcpstack.interfaces import IBatchCipher
 
@@ -31,7 +31,7 @@ try:
 except ImportError:  # cryptography before it moved there
     from cryptography.hazmat.primitives.ciphers.modes import CFB
 
-__all__ = ["IV", "CFBCipher", "fromAlgorithm", "gather"]
+__all__ = ["CFB", "IV", "CFBCipher", "fromAlgorithm", "gather"]
 
 IV = bytes.fromhex("a7734f9c12ac1b01a415f2c1fc78e66b")  # protocol.md; its front for shorter blocks
 
@@ -90,7 +90,7 @@ class CFBCipher:
             batch.buffer = gathered
         return unframe(batch)
 
-    def _transform(self, context: Any, buffer: Any, begin: int, end: int) -> None:
+    def _transform(self, context: Any, buffer: bytearray, begin: int, end: int) -> None:
         """Run ``context`` over ``buffer[begin:end]`` in place, in whole blocks.
 
         Up to a block less one byte after ``end`` may be overwritten.
@@ -126,7 +126,7 @@ def gather(batch: Batch, blockLength: int) -> tuple[bytearray, list[int]]:
     Returns the buffer and where each datagram starts in it.
     """
     padding = [bytes(i) for i in range(blockLength)]
-    pieces: list[Any] = []
+    pieces: list[BytesLike] = []
     positions = []
     position = 0
     with memoryview(batch.buffer) as view:

@@ -57,7 +57,7 @@ class ColumnCFBCipher:
             chosen = slice(first, first + sideBySide)
             self._seal(batch.buffer, batch.starts[chosen], batch.ends[chosen])
 
-    def _seal(self, buffer: Any, starts: list[int], ends: list[int]) -> None:
+    def _seal(self, buffer: bytearray, starts: list[int], ends: list[int]) -> None:
         blockLength = self._blockLength
         depth = -(-max(end - start for start, end in zip(starts, ends)) // blockLength)
         rows = np.zeros((len(starts), depth * blockLength), np.uint8)

@@ -8,6 +8,7 @@ the old ones are in a provider that can be switched off.  So each is tried befor
 from __future__ import annotations
 
 import warnings
+from types import ModuleType
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 from kcpstack.ciphers.cfb import CFB, IV
 
+decrepit: ModuleType | None
 try:
     from cryptography.hazmat.decrepit.ciphers import algorithms as decrepit
 except ImportError:  # cryptography before 43

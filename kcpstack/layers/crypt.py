@@ -13,8 +13,8 @@ from twisted.python.reflect import qual
 
 from kcpstack.batch import Batch
 from kcpstack.ciphers import batchCipher
-from kcpstack.ciphers.refusals import FaultLog
 from kcpstack.counters import Counters
+from kcpstack.lograte import FaultLog
 
 __all__ = ["CryptLayer"]
 
@@ -31,7 +31,7 @@ class CryptLayer:
     def __init__(self, cipher: Any, counters: Counters) -> None:
         self._cipher = batchCipher(cipher)
         self._counters = counters
-        self._faults = FaultLog(self._log, qual(type(cipher)))
+        self._faults = FaultLog(self._log, f"The cipher {qual(type(cipher))}")
         self.overhead: int = self._cipher.overhead
 
     def seal(self, batch: Batch) -> None:
@@ -47,9 +47,9 @@ class CryptLayer:
         """
         arrived = len(batch)
         try:
-            refused = self._cipher.openBatch(batch)
+            refused: int = self._cipher.openBatch(batch)
         except Exception:  # noqa: BLE001 - a stranger's cipher must not stop the tunnel
-            self._faults.failed()
+            self._faults.failed("to open a batch, which counts as refused")
             refused = arrived
             batch.starts = []
             batch.ends = []

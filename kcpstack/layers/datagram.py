@@ -18,17 +18,18 @@ from typing import Any
 from twisted.internet import defer
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import CannotListenError, ConnectionDone
-from twisted.internet.interfaces import IReadWriteDescriptor
+from twisted.internet.interfaces import IReactorTime, IReadWriteDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kcpstack.batch import Batch
+from kcpstack.batch import Batch, BytesLike, PeerAddress
 from kcpstack.counters import Counters
-from kcpstack.interfaces import IDatagramReceiver, IDatagramTransport
+from kcpstack.interfaces import IDatagramReceiver, IDatagramTransport, ITrafficMarking
 from kcpstack.layers.offload import (
     CONTROL_BYTES,
     GRO_BYTES,
+    Control,
     Segmentation,
     coalesce,
     runControl,
@@ -42,11 +43,9 @@ __all__ = ["Shared", "UDPTransport"]
 
 class Shared:
     """What sockets of one process can share: what was found out of the kernel, when the user was last
-    told of an error, and a read buffer (a batch is done with before the next socket is read).
+    told of an error, and a read buffer (a batch is done with before the next socket is read)."""
 
-    ``clock`` is IReactorTime."""
-
-    def __init__(self, clock: Any) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         self.segmentation = Segmentation(clock)
         self.errors = SocketErrors(clock)
         self._buffer = bytearray()
@@ -65,7 +64,7 @@ class Shared:
             _log.warn(format, **values)
 
 
-@implementer(IDatagramTransport, IReadWriteDescriptor)
+@implementer(IDatagramTransport, ITrafficMarking, IReadWriteDescriptor)
 class UDPTransport:
     """A UDP socket on ``reactor`` (IReactorFDSet, IReactorTime).
 
@@ -76,6 +75,8 @@ class UDPTransport:
     given where several sockets have it in common."""
 
     overhead = 0
+
+    _receiver: IDatagramReceiver  # once it listens
 
     def __init__(
         self,
@@ -100,10 +101,9 @@ class UDPTransport:
         self._shared = shared or Shared(reactor)
         self._segmentation = self._shared.segmentation
         self.canCoalesce = False  # GRO
-        self._socket: Any = None
-        self._receiver: Any = None
+        self._socket: socket.socket | None = None
         self._readBuffer = bytearray()
-        self._backlog: deque[tuple[bytes, int, Any]] = deque()  # what the kernel had no room for
+        self._backlog: deque[tuple[bytes, int, PeerAddress | None]] = deque()  # what the kernel had no room for
         self._backlogBytes = 0
 
     # ------------------------------------------------------------ IDatagramTransport
@@ -116,14 +116,14 @@ class UDPTransport:
             raise CannotListenError(self._host, self._port, error) from None
         self._receiver = receiver
         if self._dscp:
-            self._mark()
+            self._mark(self._socket)
         if self._offload:
             self._segmentation.probe(self._socket)
             self.canCoalesce = coalesce(self._socket)
         self._readBuffer = self._shared.readBuffer()
         self._reactor.addReader(self)
 
-    def send(self, batch: Batch, address: Any) -> None:
+    def send(self, batch: Batch, address: PeerAddress | None) -> None:
         """See IDatagramTransport."""
         if self._socket is None:
             return
@@ -135,7 +135,7 @@ class UDPTransport:
         while index < count:
             size = ends[index] - starts[index]
             after = runEnd(starts, ends, index) if self._canSegment(address, size) else index + 1
-            pieces = [view[starts[i] : ends[i]] for i in range(index, after)]
+            pieces: list[BytesLike] = [view[starts[i] : ends[i]] for i in range(index, after)]
             if not self._backlog:
                 pieces = self._sendRun(pieces, size, address)
             if pieces:
@@ -144,8 +144,9 @@ class UDPTransport:
         del pieces
         view.release()
 
-    def getHost(self) -> Any:
-        """The socket's own address."""
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """The socket's own address.  Only while it listens."""
+        assert self._socket is not None
         return _asAddress(self._socket.getsockname())
 
     def stopListening(self) -> defer.Deferred[None]:
@@ -157,11 +158,11 @@ class UDPTransport:
         """Mark what is sent from now on with ``dscp``, 0 to 63."""
         self._dscp = dscp
         if self._socket is not None:
-            self._mark()
+            self._mark(self._socket)
 
-    def _mark(self) -> None:
+    def _mark(self, sock: socket.socket) -> None:
         try:
-            markTraffic(self._socket, self._dscp)
+            markTraffic(sock, self._dscp)
         except OSError as error:
             self._shared.warnOnce(
                 "--dscp: this system does not let us mark datagrams ({why}): they go without",
@@ -178,17 +179,20 @@ class UDPTransport:
 
     def doRead(self) -> None:
         """Drain the socket, up to a bound, into one batch."""
+        sock = self._socket
+        if sock is None:
+            return
         view = memoryview(self._readBuffer)
         batch = Batch()
         batch.buffer = self._readBuffer
-        addresses: list[Any] = []
+        addresses: list[PeerAddress] = []
         reserve = GRO_BYTES if self.canCoalesce else DATAGRAM_BYTES
         position = 0
         for _ in range(READS_PER_TURN):
             if position + reserve > len(view):
                 break
             try:
-                length, control, _flags, address = self._socket.recvmsg_into(
+                length, control, _flags, address = sock.recvmsg_into(
                     [view[position : position + reserve]], CONTROL_BYTES
                 )
             except BlockingIOError:
@@ -230,7 +234,7 @@ class UDPTransport:
             if self._backlog:
                 self._reactor.addWriter(self)
 
-    def _told(self, error: OSError, address: Any = None) -> None:
+    def _told(self, error: OSError, address: PeerAddress | None = None) -> None:
         """The socket reports ``error``, its own or the network's, of sending to ``address``."""
         if error.errno == errno.ECONNREFUSED:
             self._receiver.connectionRefused()
@@ -260,10 +264,10 @@ class UDPTransport:
                 return
         self._reactor.removeWriter(self)
 
-    def _canSegment(self, address: Any, size: int) -> bool:
+    def _canSegment(self, address: PeerAddress | None, size: int) -> bool:
         return self._offload and self._segmentation.allows(address, size)
 
-    def _sendRun(self, pieces: list[Any], size: int, address: Any) -> list[Any]:
+    def _sendRun(self, pieces: list[BytesLike], size: int, address: PeerAddress | None) -> list[BytesLike]:
         """Send a run of datagrams of ``size`` bytes (the last may be shorter): a piece for each, or
         one for all.  Returns what the kernel has no room for now, as such pieces."""
         if len(pieces) > 1 or len(pieces[0]) > size:
@@ -287,7 +291,7 @@ class UDPTransport:
                 self._sendFailed(error, 1, address)
         return []
 
-    def _trySending(self, pieces: list[Any], control: list[Any], address: Any) -> OSError | None:
+    def _trySending(self, pieces: list[BytesLike], control: Control, address: PeerAddress | None) -> OSError | None:
         """One send.  Returns the error that kept it from leaving.
 
         A connected socket reports errors of earlier datagrams here, each once: so what fails is tried again."""
@@ -299,7 +303,7 @@ class UDPTransport:
             self._told(error)
         return again
 
-    def _sendmsg(self, pieces: list[Any], control: list[Any], address: Any) -> OSError | None:
+    def _sendmsg(self, pieces: list[BytesLike], control: Control, address: PeerAddress | None) -> OSError | None:
         if self._socket is None:  # closed while an earlier piece was sent: see doRead
             return None
         try:
@@ -311,7 +315,7 @@ class UDPTransport:
             return error.with_traceback(None)  # whose frames would hold on to the batch's buffer, which may grow
         return None
 
-    def _keep(self, pieces: list[Any], size: int, address: Any, first: bool = False) -> None:
+    def _keep(self, pieces: list[BytesLike], size: int, address: PeerAddress | None, first: bool = False) -> None:
         """Keep a run until the kernel has room, up to a bound.  ``first``: it is the oldest."""
         if self._socket is None:
             return
@@ -326,13 +330,13 @@ class UDPTransport:
             self._backlog.append((data, size, address))
         self._reactor.addWriter(self)
 
-    def _sendFailed(self, error: OSError, count: int, address: Any) -> None:
+    def _sendFailed(self, error: OSError, count: int, address: PeerAddress | None) -> None:
         """Whatever it is (no buffers, no route, too long), the ARQ sends again what it must."""
         self._counters.OutErrs += count
         self._told(error, address)
 
 
-def _asAddress(name: tuple[Any, ...]) -> Any:
+def _asAddress(name: PeerAddress) -> IPv4Address | IPv6Address:
     if len(name) == 2:
         return IPv4Address("UDP", *name)
     return IPv6Address("UDP", *name)

@@ -259,7 +259,12 @@ class FECDecoder:
         self._hold(seqid, isParity, shard)
         layout = self._search.layout
         if layout is not None:
-            self._groups = Groups(self._newCode(*layout), self._counters, self._since)
+            try:
+                code = self._newCode(*layout)
+            except ValueError:  # a layout that this code has not: its data needs no code
+                self._mistrust()
+                return
+            self._groups = Groups(code, self._counters, self._since)
             for held in self._held:
                 self._groups.take(*held)
             self._held.clear()

@@ -127,23 +127,26 @@ class KCPSession:
         """KCP datagrams of this session: those that arrived, and those that FEC rebuilt."""
         if not self.connected:
             return
-        now = self._schedule.now()
-        self.arq.datagramsReceived(arrived, now)
-        if recovered:
-            self.arq.datagramsReceived(recovered, now, recovered=True)
-        self.due(now)
+        self._turn(self._schedule.now(), arrived, recovered)
 
     def due(self, now: float) -> None:
         """Deliver and send what there is.  The schedule calls this too, when the turn in which we
-        wrote is over, or a timeout has come.
+        wrote is over, or a timeout has come."""
+        self._turn(now)
 
-        What the protocol above or the layers below raise ends this session and no other."""
+    def _turn(self, now: float, *batches: Batch | None) -> None:
+        """Take in what has arrived, and what was rebuilt; deliver and send what there is.
+
+        What the protocol above, the congestion control or the layers below raise ends this session and no other."""
         try:
             self._busy = True
+            for recovered, batch in enumerate(batches):
+                if batch:
+                    self.arq.datagramsReceived(batch, now, recovered=bool(recovered))
             self._deliver()
             if self.connected:
                 self._flush(now)
-        except Exception:  # noqa: BLE001 - a stranger's protocol or cipher must not stop the port
+        except Exception:  # noqa: BLE001 - a stranger's protocol or layer must not stop the port
             _log.failure("{session} ends: something above or below it raised", session=self)
             self.connectionLost(Failure())
         finally:

@@ -19,19 +19,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet import defer
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import CannotListenError
 from zope.interface import implementer
 
 from kcpstack.addresses import shown
-from kcpstack.batch import Batch
+from kcpstack.batch import Batch, PeerAddress
 from kcpstack.counters import Counters
-from kcpstack.interfaces import IDatagramReceiver, IDatagramTransport
+from kcpstack.interfaces import IDatagramReceiver, IDatagramTransport, ITrafficMarking
 from kcpstack.layers.datagram import Shared, UDPTransport
 
 __all__ = ["UDPRange"]
 
 
-@implementer(IDatagramTransport)
+@implementer(IDatagramTransport, ITrafficMarking)
 class UDPRange:
     """UDP sockets on ``reactor`` at ``host`` and each of ``ports`` (a range of numbers from 1 on).
 
@@ -71,11 +72,12 @@ class UDPRange:
                 raise self._explained(error, len(opened)) from None
             opened.append(transport)
 
-    def send(self, batch: Batch, address: Any) -> None:
+    def send(self, batch: Batch, address: PeerAddress | None) -> None:
         """See IDatagramTransport.  Leaves from the port that ``address`` names last."""
+        assert address is not None  # a port that listens has no fixed peer
         self._sockets[address[-1]].send(batch, address[:-1])
 
-    def getHost(self) -> Any:
+    def getHost(self) -> IPv4Address | IPv6Address:
         """The first port's address."""
         return next(iter(self._sockets.values())).getHost()
 
@@ -119,7 +121,9 @@ class _Door:
         self._receiver = receiver
 
     def datagramsReceived(self, batch: Batch) -> None:
-        addresses: Any = batch.addresses
+        addresses = batch.addresses
+        if not addresses:
+            return
         first = addresses[0]
         if addresses.count(first) == len(addresses):  # as nearly always
             batch.addresses = [first + self._suffix] * len(addresses)

@@ -2,6 +2,7 @@
 
 - ``values``         what an option's text may be
 - ``addresses``      the same for hosts, ports and paths
+- ``layernames``     the same for what selects an installed layer
 - ``table``          the one table: names, kinds, defaults, help; the modes
 - ``settings``       the values of one command, checked: what the stack is built from
 - ``configuration``  from the file, the command line and the environment to settings
@@ -12,7 +13,7 @@
 - ``explanation``    what ``--explain`` prints
 """
 
-from kcpstack.options.addresses import Address, Target, UnixAddress
+from kcpstack.options.addresses import Address, RelayTarget, Target, UnixAddress
 from kcpstack.options.commandline import ClientOptions, Options, ServerOptions
 from kcpstack.options.configuration import Configuration, restartless
 from kcpstack.options.helptext import valueText
@@ -29,6 +30,7 @@ __all__ = [
     "Mode",
     "Option",
     "Options",
+    "RelayTarget",
     "ServerOptions",
     "ServerSettings",
     "Settings",

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, Union
 
 from kcpstack.options.values import WholeNumber
+from kcpstack.seams import RELAY_TARGETS
 
-__all__ = ["Address", "DialAddress", "ListenAddress", "Target", "TargetAddress", "UnixAddress"]
+__all__ = ["Address", "DialAddress", "ListenAddress", "RelayTarget", "Target", "TargetAddress", "UnixAddress"]
 
 PORT_MAX = 65535
 LABEL_MAX = 63  # characters between two dots of a host name (RFC 1035, section 2.3.4)
@@ -45,7 +46,17 @@ class UnixAddress(NamedTuple):
         return f"unix:{self.path}"
 
 
-Target = Union[Address, UnixAddress]
+class RelayTarget(NamedTuple):
+    """An installed relay target, and what it is told."""
+
+    name: str
+    argument: str = ""
+
+    def __str__(self) -> str:
+        return f"@{self.name}:{self.argument}" if self.argument else f"@{self.name}"
+
+
+Target = Union[Address, UnixAddress, RelayTarget]
 
 
 @dataclass(frozen=True)
@@ -87,14 +98,27 @@ class DialAddress:
 
 @dataclass(frozen=True)
 class TargetAddress:
-    """An address to connect to over TCP, or the path of a Unix socket."""
+    """An address to connect to over TCP, the path of a Unix socket, or an installed relay target."""
 
-    accepts = "host:port, [IPv6]:port, or the path of a Unix socket (with a slash in it, or unix:...)"
+    accepts = (
+        "host:port, [IPv6]:port, the path of a Unix socket (with a slash in it, or unix:...), or @NAME, @NAME:ARGUMENT"
+    )
     unit = ""
     takes = str
 
     def parse(self, text: str) -> Target:
-        return _path(text) or DialAddress().parse(text)
+        return _relayTarget(text) or _path(text) or DialAddress().parse(text)
+
+
+def _relayTarget(text: str) -> RelayTarget | None:
+    if not text.startswith("@"):
+        return None
+    name, _, argument = text[1:].partition(":")
+    try:
+        RELAY_TARGETS.find(name)
+    except ValueError as error:
+        raise ValueError(f"give an address, or @ and one of {', '.join(RELAY_TARGETS.names())} ({str(error).partition('; there are')[0]})") from None
+    return RelayTarget(name, argument)
 
 
 def _path(text: str) -> UnixAddress | None:

@@ -14,11 +14,14 @@ import twisted
 from kcpstack.logfile import LogFile
 from kcpstack.options.configuration import Configuration, shown, unwritable
 from kcpstack.options.explanation import explanation
-from kcpstack.options.helptext import OVERVIEW, commandHelp
+from kcpstack.options.helptext import LAYERS_HELP, OVERVIEW, commandHelp
+from kcpstack.options.layerlist import layerList
 from kcpstack.options.settings import ClientSettings, ServerSettings
 from kcpstack.options.spelling import Spelling, SpellingError, respell
 from kcpstack.options.table import CLIENT, SERVER, optionsOf
 from kcpstack.options.values import YesOrNo
+
+LAYERS = "layers"
 
 __all__ = ["ClientOptions", "Options", "ServerOptions", "spellingsOf"]
 
@@ -140,6 +143,22 @@ class ServerOptions(_RoleOptions):
         return cast(ServerSettings, self.configuration.settings)
 
 
+class LayersOptions(_TaughtOptions):
+    """``kcptun layers``: prints, and exits."""
+
+    advice = "kcptun layers takes no options"
+
+    def parseArgs(self, *arguments: str) -> None:
+        if arguments:
+            raise usage.UsageError(f"{shown(arguments[0])}: {self.advice}")
+
+    def postOptions(self) -> None:
+        _printAndExit(layerList())
+
+    def getUsage(self, width: int | None = None) -> str:
+        return LAYERS_HELP
+
+
 class Options(_TaughtOptions):
     """``kcptun``: a client or a server.  ``subCommand`` says which, ``settings()`` the rest.
 
@@ -150,14 +169,15 @@ class Options(_TaughtOptions):
     subCommands: ClassVar[list[list[Any]]] = [
         [CLIENT, None, ClientOptions, "carry TCP connections to a server"],
         [SERVER, None, ServerOptions, "carry clients' streams to a target"],
+        [LAYERS, None, LayersOptions, "list what layers are installed"],
     ]
 
-    advice = "say client or server first; kcptun --help explains both"
+    advice = "say client, server or layers first; kcptun --help explains them"
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         arguments = sys.argv[1:] if options is None else options
         try:
-            if arguments and not arguments[0].startswith("-") and arguments[0] not in (CLIENT, SERVER):
+            if arguments and not arguments[0].startswith("-") and arguments[0] not in (CLIENT, SERVER, LAYERS):
                 raise usage.UsageError(f"{shown(arguments[0])}: {self.advice}")
             super().parseOptions(arguments)
         except usage.UsageError as error:

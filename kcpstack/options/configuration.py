@@ -16,6 +16,7 @@ from typing import Any
 from kcpstack.options.jsonfile import JSONFile
 from kcpstack.options.settings import SETTINGS, Settings
 from kcpstack.options.table import MODES, RESTART, TABLE, Mode, Option, dashed, optionsOf
+from kcpstack.seams import checkLayers
 
 __all__ = ["Configuration", "restartless", "shown", "unwritable"]
 
@@ -49,6 +50,7 @@ class Configuration:
         self._readFile = readFile or _fileReader(os.getcwd())
         self._origins: dict[str, str] = {}
         self.settings = self._settle()
+        checkLayers(self.settings)
         self.remarks += self.settings.doubts()
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 from kcpstack.options.table import Option, dashed
 
-__all__ = ["OVERVIEW", "commandHelp", "defaultText", "valueText"]
+__all__ = ["LAYERS_HELP", "OVERVIEW", "commandHelp", "defaultText", "valueText"]
 
 WIDTH = 100  # columns, where the caller names none
 INDENT = 30  # columns before an option's text
@@ -34,6 +34,7 @@ get lost.  Either end may be a kcptun written in Go.
 
 Usage: kcptun client [options]
        kcptun server [options]
+       kcptun layers
        twistd [options of twistd] kcptun client|server [options]
 
 On the machine that has a service, and on one that wants it:
@@ -43,8 +44,16 @@ On the machine that has a service, and on one that wants it:
 
 An application that connects to port 12948 of the second now talks to port 8080 of the first.
 
-kcptun client --help and kcptun server --help explain the options; kcptun --version tells what
-this is.
+kcptun client --help and kcptun server --help explain the options; kcptun layers lists the ciphers
+and other layers that are installed; kcptun --version tells what this is.
+"""
+
+LAYERS_HELP = """\
+Usage: kcptun layers
+
+List every installed layer: ciphers, erasure codes, compressors, congestion controls, datagram
+transports and relay targets, each with the package that brings it and what it costs on the wire.
+A package adds to them by a module in twisted/plugins; both ends of a tunnel need it.
 """
 
 

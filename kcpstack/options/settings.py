@@ -28,6 +28,10 @@ class Settings:
 
     key: str = _default("key")
     crypt: str = _default("crypt")
+    erasure: str = _default("erasure")
+    compressor: str = _default("compressor")
+    congestion: str = _default("congestion")
+    transport: str = _default("transport")
     QPP: bool = _default("QPP")
     QPPCount: int = _default("QPPCount")
     mode: str = _default("mode")

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from kcpstack.ciphers import cipherNames
 from kcpstack.kernels.qpp import PADS_MAX
 from kcpstack.options.addresses import DialAddress, ListenAddress, TargetAddress
+from kcpstack.options.layernames import LayerName
 from kcpstack.options.values import Choice, Kind, Refused, Text, WholeNumber, YesOrNo
+from kcpstack.seams import BY_MODE, CIPHERS, COMPRESSORS, CONGESTION_CONTROLS, ERASURE_CODES, TRANSPORTS
 
 __all__ = [
     "BOTH",
@@ -156,9 +157,9 @@ TABLE: tuple[Option, ...] = (
     ),
     Option(
         "target", TargetAddress(), "127.0.0.1:12948",
-        "where streams go: a TCP address, or the path of a Unix socket",
+        "where streams go: a TCP address, the path of a Unix socket, or @ and the name of a relay target",
         ADDRESSES, (SERVER,), "t", metavar="HOST:PORT",
-        difference="A path has a slash in it, or unix: in front.",
+        difference="A path has a slash in it, or unix: in front. @NAME is an installed relay target.",
     ),
     Option(
         "key", Text(), "it's a secrect", "secret shared by both ends; set your own",
@@ -166,7 +167,7 @@ TABLE: tuple[Option, ...] = (
         difference="An empty one is refused.",
     ),
     Option(
-        "crypt", Choice(cipherNames), "aes", "cipher, the same on both ends",
+        "crypt", LayerName(CIPHERS), "aes", "cipher, the same on both ends",
         SECRECY, metavar="NAME", reload=PORTS,
         difference="An unknown name is refused; kcptun takes it as aes without a word.",
     ),
@@ -253,6 +254,15 @@ TABLE: tuple[Option, ...] = (
         SENDING, reload={CLIENT: NEW_SESSIONS, SERVER: NOW},
     ),
     Option(
+        "congestion", LayerName(CONGESTION_CONTROLS, (BY_MODE,)), BY_MODE,
+        "congestion control; mode leaves it to --mode, or to --nc",
+        SENDING, metavar="NAME", kcptun=False,
+    ),
+    Option(
+        "transport", LayerName(TRANSPORTS), "udp", "what carries datagrams, the same on both ends",
+        SENDING, metavar="NAME", reload=PORTS, kcptun=False,
+    ),
+    Option(
         "datashard", WholeNumber(0, SHARDS_MAX - 1, "packets"), 10,
         "data packets in a group; 0 switches FEC off",
         FEC, aliases=("ds",),
@@ -263,9 +273,17 @@ TABLE: tuple[Option, ...] = (
         FEC, aliases=("ps",),
     ),
     Option(
+        "erasure", LayerName(ERASURE_CODES), "reedsolomon", "erasure code, the same on both ends",
+        FEC, metavar="NAME", kcptun=False,
+    ),
+    Option(
         "nocomp", YesOrNo(), False, "do not compress with snappy",
         STREAMS, metavar="",
         difference="Our server goes by what the client's first bytes show.",
+    ),
+    Option(
+        "compressor", LayerName(COMPRESSORS), "snappy", "what to compress with, the same on both ends",
+        STREAMS, metavar="NAME", kcptun=False,
     ),
     Option(
         "smuxver", WholeNumber(1, 2), 2, "version of smux",

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from twisted.internet import defer
 from twisted.internet.protocol import Factory
@@ -24,11 +23,10 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from worldapplications import Application
 
-from kcpstack import stack
-from kcpstack.ciphers import derivePass, findCipher
 from kcpstack.client import Client
 from kcpstack.counters import Counters
 from kcpstack.options import Address, ClientSettings, ServerSettings, Settings
+from kcpstack.seams import layersOf
 from kcpstack.server import Server
 from kcpstack.stack import Surroundings
 from kcpstack.testing.network import SimulatedNetwork, SimulatedTransport, advanceUntil
@@ -46,13 +44,8 @@ SLOW_BYTES = 4_000
 SMUXBUF_MIN = 65_536
 
 
-def sharedKeys() -> Any:
-    """A context in which a key is derived and a cipher looked up once, not for each session: that takes longer than all
-    that a short one does."""
-    return mock.patch.multiple(stack, derivePass=_derivePass, findCipher=_findCipher)
-
-
-_derivePass, _findCipher = lru_cache(None)(derivePass), lru_cache(None)(findCipher)
+# Looked up once, not for each session: that takes longer than all that a short one does.
+sharedLayersOf = lru_cache(None)(layersOf)
 
 
 @dataclass
@@ -97,8 +90,7 @@ class World:
         self.warnings: list[tuple[float, dict[str, Any]]] = []  # from the log, with the time in seconds
         self.wanted = rng.choice((1, 1, 2, 5, 12))
         self.lives: list[Life] = []
-        with sharedKeys():
-            self.build()
+        self.build()
 
     def drawSecrets(self) -> dict[str, Any]:
         """What both ends must agree on."""
@@ -182,7 +174,7 @@ class World:
     def around(self, life: Life) -> Surroundings:
         number = sum(1 for other in self.lives if other.end == life.end)
         name = life.end if number == 1 else f"{life.end} {number}"
-        return Surroundings(self.clock, life.counters, random.Random(f"{name} {self.seed}").randbytes)
+        return Surroundings(self.clock, life.counters, random.Random(f"{name} {self.seed}").randbytes, sharedLayersOf)
 
     def listeningTransport(self, life: Life) -> Any:
         return self.socket(life, SERVER)
@@ -230,8 +222,7 @@ class World:
         """Play it.  Raises AssertionError, with the seed and what the network did, where a promise breaks."""
         globalLogPublisher.addObserver(self.logged)
         try:
-            with sharedKeys():
-                self.play()
+            self.play()
             assert not self.raised, "something raised"
         except Exception as error:
             why = [error, *(each.getErrorMessage() for each in self.raised)]

@@ -1,5 +1,6 @@
 from twisted.application.service import ServiceMaker
 
+from kcpstack.builtin import connect, endpoint, fixed, reedsolomon, slowstart, snappy, udp
 from kcpstack.ciphers.builtin import (
     aes,
     aes128,
@@ -27,14 +28,21 @@ __all__ = [
     "aes192",
     "blowfish",
     "cast5",
+    "connect",
+    "endpoint",
+    "fixed",
     "kcptun",
     "none",
     "null",
+    "reedsolomon",
     "salsa20",
+    "slowstart",
     "sm4",
+    "snappy",
     "tea",
     "tripleDES",
     "twofish",
+    "udp",
     "xor",
     "xtea",
 ]

@@ -1,0 +1,74 @@
+"""Layers of one kind by their names: our own, and those of any installed package, through twisted.plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.plugin import getPlugins
+
+__all__ = ["Catalogue"]
+
+
+class Catalogue:
+    """The factories of one kind.
+
+    ``noun`` is what they make, ``interface`` (an ILayerFactory) what they provide, and ``unavailable`` has the names
+    of ours that cannot be had on this machine, each with the reason.
+
+    Each question looks anew at what is installed."""
+
+    def __init__(self, noun: str, interface: Any, unavailable: Mapping[str, str] | None = None) -> None:
+        self.noun = noun
+        self.interface = interface
+        self.unavailable = {} if unavailable is None else unavailable
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(self.factories())
+
+    def find(self, name: str) -> Any:
+        """The factory of this name.
+
+        Raises ValueError, with the known names in its text, where there is none; and with the reason
+        where it is one of ours that cannot be had on this machine."""
+        factories = self.factories()
+        if name not in factories:
+            known = f"there are {', '.join(sorted(factories))}"
+            if name in self.unavailable:
+                raise ValueError(f"the {self.noun} {name} cannot be had: {self.unavailable[name]}; {known}")
+            raise ValueError(f"no {self.noun} called {name!r} is installed; {known}")
+        return factories[name]
+
+    def factories(self) -> dict[str, Any]:
+        """All factories by name.  One that is broken, or whose name is taken, is logged and left out."""
+        found: dict[str, Any] = {}
+        for factory in getPlugins(self.interface):
+            try:
+                name = _nameOf(factory)
+                first = found.setdefault(name, factory)
+            except Exception:  # noqa: BLE001 - a stranger's plug-in must not take the others down
+                _log.failure(
+                    "Left out a {noun} plug-in that cannot be named: {type}", noun=self.noun, type=type(factory)
+                )
+                continue
+            if first is not factory:
+                _log.warn(
+                    "Two plug-ins for a {noun} are called {name}: using {first}, not {other}",
+                    noun=self.noun,
+                    name=name,
+                    first=first,
+                    other=factory,
+                )
+        return found
+
+
+def _nameOf(factory: Any) -> str:
+    name = factory.name
+    if not isinstance(name, str) or not name or ":" in name:
+        raise TypeError(f"its name is {name!r}, not a str without colons")
+    return name
+
+
+_log = Logger()

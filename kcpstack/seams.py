@@ -1,0 +1,136 @@
+"""The seams that can be filled from outside, and what fills each of them for some settings.
+
+One row a kind: the option that selects by name, where the names come from, and what one costs on the wire.
+``kcptun layers`` prints them, and docs/layers.rst explains them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kcpstack.catalogue import Catalogue
+from kcpstack.ciphers import CIPHERS, KEY_LENGTH, batchCipher
+from kcpstack.interfaces import (
+    ICompressorFactory,
+    ICongestionControlFactory,
+    IDatagramTransportFactory,
+    IErasureCodeFactory,
+    IRelayTarget,
+)
+
+if TYPE_CHECKING:
+    from kcpstack.options.settings import Settings
+
+__all__ = [
+    "BY_MODE",
+    "COMPRESSORS",
+    "CONGESTION_CONTROLS",
+    "ERASURE_CODES",
+    "RELAY_TARGETS",
+    "SEAMS",
+    "TRANSPORTS",
+    "Layers",
+    "Seam",
+    "checkLayers",
+    "checkRoom",
+    "layersOf",
+]
+
+BY_MODE = "mode"  # --congestion, where --mode or --nc chooses
+
+ERASURE_CODES = Catalogue("erasure code", IErasureCodeFactory)
+COMPRESSORS = Catalogue("compressor", ICompressorFactory)
+CONGESTION_CONTROLS = Catalogue("congestion control", ICongestionControlFactory)
+TRANSPORTS = Catalogue("datagram transport", IDatagramTransportFactory)
+RELAY_TARGETS = Catalogue("relay target", IRelayTarget)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The factories that the sessions of one port are built with.  ``dataclasses.replace`` puts another in."""
+
+    cipher: Any  # ICipherFactory
+    erasure: Any  # IErasureCodeFactory
+    compressor: Any  # ICompressorFactory
+    congestion: Any  # ICongestionControlFactory
+
+
+def layersOf(settings: Settings) -> Layers:
+    """What the options name.  Raises ValueError where something of that name is not installed."""
+    congestion = settings.congestion
+    if congestion == BY_MODE:
+        congestion = "fixed" if settings.nc else "slowstart"
+    return Layers(
+        CIPHERS.find(settings.crypt),
+        ERASURE_CODES.find(settings.erasure),
+        COMPRESSORS.find(settings.compressor),
+        CONGESTION_CONTROLS.find(congestion),
+    )
+
+
+def checkLayers(settings: Settings) -> None:
+    """Find out at the start what would fail later.  Raises ValueError, with what would do, where the named layers and
+    the numbers do not fit each other."""
+    layers = layersOf(settings)
+    cipher = batchCipher(layers.cipher.build(bytes(KEY_LENGTH), bytes))
+    checkRoom(settings.mtu, TRANSPORTS.find(settings.transport).overhead + cipher.overhead)
+    if settings.datashard and settings.parityshard:
+        try:
+            layers.erasure.build(settings.datashard, settings.parityshard)
+        except ValueError as error:
+            given = f"--datashard {settings.datashard} --parityshard {settings.parityshard}"
+            raise ValueError(f"{given}: {error} (--erasure {settings.erasure})") from None
+
+
+def checkRoom(mtu: int, overhead: int) -> None:
+    """Raises ValueError where too little of --mtu is left for data under ``overhead`` bytes of transport and cipher."""
+    from kcpstack.kernels.segment import OVERHEAD
+    from kcpstack.layers.fec import FEC_HEADER  # as below
+
+    least = overhead + FEC_HEADER + OVERHEAD + ROOM_MIN
+    if mtu < least:
+        raise ValueError(f"--mtu {mtu}: give at least {least}: headers take {least - ROOM_MIN} bytes with these layers")
+
+
+class Seam(NamedTuple):
+    """One row."""
+
+    option: str  # its name in the option table
+    catalogue: Catalogue
+    cost: Callable[[Any], str]  # of a factory's product, on the wire, in a few words
+
+
+def _cipherCost(factory: Any) -> str:
+    return _bytes(batchCipher(factory.build(bytes(KEY_LENGTH), bytes)).overhead)
+
+
+def _codeCost(factory: Any) -> str:
+    from kcpstack.layers.fec import FEC_HEADER  # which takes its time
+
+    return f"{_bytes(FEC_HEADER)}, and parity"
+
+
+def _transportCost(factory: Any) -> str:
+    return _bytes(factory.overhead)
+
+
+def _none(factory: Any) -> str:
+    return "no overhead"
+
+
+def _bytes(count: int) -> str:
+    return f"{count} bytes a datagram"
+
+
+ROOM_MIN = 16  # bytes of data in a datagram; with less a tunnel is all headers
+
+SEAMS = (
+    Seam("crypt", CIPHERS, _cipherCost),
+    Seam("erasure", ERASURE_CODES, _codeCost),
+    Seam("compressor", COMPRESSORS, _none),
+    Seam("congestion", CONGESTION_CONTROLS, _none),
+    Seam("transport", TRANSPORTS, _transportCost),
+    Seam("target", RELAY_TARGETS, _none),
+)
