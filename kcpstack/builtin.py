@@ -142,7 +142,7 @@ class EndpointTarget(_Named):
             raise ValueError("give one of Twisted's client endpoint strings, as in @endpoint:tls:example.org:443")
         try:
             return clientFromString(reactor, argument)
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, IndexError, RuntimeError) as error:  # RuntimeError: a backslash at the end
             raise ValueError(
                 f"give one of Twisted's client endpoint strings, as in @endpoint:tls:example.org:443 ({error})"
             ) from None
