@@ -47,14 +47,22 @@ TRANSPORTS = Catalogue("datagram transport", IDatagramTransportFactory)
 RELAY_TARGETS = Catalogue("relay target", IRelayTarget)
 
 
+def _itself(protocol: Any) -> Any:
+    return protocol
+
+
 @dataclass(frozen=True)
 class Layers:
-    """The factories that the sessions of one port are built with.  ``dataclasses.replace`` puts another in."""
+    """The factories that the sessions of one port are built with.  ``dataclasses.replace`` puts another in.
+
+    ``session`` is given smux of each session, an IProtocol, and returns the IProtocol that the compressor, or KCP, is to
+    have above it: for whoever looks on, or comes between."""
 
     cipher: Any  # ICipherFactory
     erasure: Any  # IErasureCodeFactory
     compressor: Any  # ICompressorFactory
     congestion: Any  # ICongestionControlFactory
+    session: Callable[[Any], Any] = _itself
 
 
 def layersOf(settings: Settings) -> Layers:

@@ -286,11 +286,11 @@ def buildMux(
         keepalive=settings.keepalive,
         streamFactory=streamFactory,
     )
-    above: Any = mux
+    above = conversation.layers.session(mux)
     recognise = answering and settings.compressor == Settings.compressor
     if recognise or not settings.nocomp:
         compressor = conversation.layers.compressor.build()
-        above = CompressedTransport(mux, around.counters, recognise, compressor)
+        above = CompressedTransport(above, around.counters, recognise, compressor)
     conversation.mux = mux
     conversation.session.start(above)
     return mux
