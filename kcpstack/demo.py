@@ -24,8 +24,9 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from twisted.internet import defer, task
+from twisted.internet.address import IPv4Address
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.interfaces import IPullProducer
+from twisted.internet.interfaces import IAddress, IPullProducer, ITransport
 from twisted.internet.protocol import Factory
 from twisted.protocols.basic import Int32StringReceiver
 from zope.interface import implementer
@@ -64,6 +65,8 @@ class Sender(Int32StringReceiver):
     """Sends a flow's blocks as fast as the transport asks for them, then an empty string, then the
     sha256 of all blocks; ``expired()`` ends the flow before its allowance is used up."""
 
+    transport: Any  # ITransport and IConsumer
+
     def __init__(self, flow: Flow, expired: Callable[[], bool], greeting: bytes = b"") -> None:
         self._flow = flow
         self._expired = expired
@@ -96,6 +99,8 @@ class Receiver(Int32StringReceiver):
     """Takes in what a Sender sends, and finishes the flow; closes the connection then."""
 
     MAX_LENGTH = 1 << 20
+
+    transport: ITransport
 
     def __init__(self, flow: Flow, greeting: bytes = b"") -> None:
         self._flow = flow
@@ -168,7 +173,7 @@ class Demo:
         self.server = ServerService(reactor, ServerSettings(listen=listen, target=target, **TUNING))
         self.server.startService()
         faults = Faults(delay=options.delay, loss=options.loss / 100, reorder=options.reorder / 100)
-        serverPort = self.server.server.port.transport.getHost().port
+        serverPort = _portOf(self.server.server.port.transport.getHost())
         self.link = BadLink(reactor, (LOOPBACK, serverPort), options.seed, faults)
         self.link.startListening()
         remote = Address(LOOPBACK, self.link.getHost().port)
@@ -184,7 +189,7 @@ class Demo:
 
     def expired(self) -> bool:
         """Is the time for sending new data over?"""
-        return self._reactor.seconds() - self._began > self.options.seconds
+        return bool(self._reactor.seconds() - self._began > self.options.seconds)
 
     def run(self) -> defer.Deferred[Any]:
         """Start all flows.  Fires when each has finished, or the patience is at an end."""
@@ -275,6 +280,11 @@ class ProgressLine:
         else:
             self._output.write(self._text() + "\n")
         self._output.flush()
+
+
+def _portOf(address: IAddress) -> int:
+    assert isinstance(address, IPv4Address)  # on LOOPBACK
+    return int(address.port)
 
 
 async def play(reactor: Any, options: argparse.Namespace) -> None:

@@ -14,11 +14,23 @@ The choice is (d, p), or NO_FEC.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 __all__ = ["NO_FEC", "PARITY_MAX", "AnsweringFEC", "CallingFEC"]
 
 NO_FEC = (0, 0)  # parameters that turn an encoder off
+
+
+class Hearing(Protocol):
+    """What is asked of the decoder that a peer's datagrams go through."""
+
+    @property
+    def parameters(self) -> tuple[int, int] | None:
+        """The peer's data and parity shards, once they are certain."""
+
+    @property
+    def heard(self) -> bool:
+        """Whether anything came with FEC."""
 
 
 class AnsweringFEC:
@@ -26,9 +38,9 @@ class AnsweringFEC:
 
     mismatch: tuple[int, int] | None = None
 
-    def choose(self, decoder: Any, isOurs: bool, spoken: bool) -> tuple[int, int]:
+    def choose(self, decoder: Hearing, isOurs: bool, spoken: bool) -> tuple[int, int]:
         """See CallingFEC."""
-        seen: tuple[int, int] = decoder.parameters or NO_FEC
+        seen = decoder.parameters or NO_FEC
         return seen if seen[1] <= PARITY_MAX * seen[0] else NO_FEC
 
 
@@ -42,7 +54,7 @@ class CallingFEC:
         self._choice = NO_FEC
         self._plain = 0  # batches without any FEC since the peer has spoken
 
-    def choose(self, decoder: Any, isOurs: bool, spoken: bool) -> tuple[int, int]:
+    def choose(self, decoder: Hearing, isOurs: bool, spoken: bool) -> tuple[int, int]:
         """What to send with from now on; to be asked for each batch that arrives.
 
         ``decoder`` is the FECDecoder that it went through, ``isOurs`` whether the peer has shown that it is

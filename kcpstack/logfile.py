@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
+from io import FileIO
 
-from twisted.logger import ILogObserver, formatEventAsClassicLogText
+from twisted.logger import ILogObserver, LogEvent, formatEventAsClassicLogText
 from zope.interface import implementer
 
 __all__ = ["LogFile"]
@@ -26,9 +26,9 @@ class LogFile:
     def __init__(self, path: str) -> None:
         self._folder = os.getcwd()
         self.path = os.path.join(self._folder, path)
-        self._file: Any = _opened(self.path)
+        self._file = _opened(self.path)
 
-    def __call__(self, event: Any) -> None:
+    def __call__(self, event: LogEvent) -> None:
         text = formatEventAsClassicLogText(event)
         if text is None:
             return
@@ -55,7 +55,7 @@ class LogFile:
             return False
 
 
-def _opened(path: str) -> Any:
+def _opened(path: str) -> FileIO:
     try:
         return open(path, "ab", buffering=0)  # one write a line, so that lines of several processes stay whole
     except ValueError as error:  # a name that no file can have

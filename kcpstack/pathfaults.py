@@ -5,8 +5,6 @@ A session finds it out (kcpstack/kernels/pathcheck.py, KCPSession.watchPath); bo
 
 from __future__ import annotations
 
-from typing import Any
-
 from kcpstack.addresses import shown
 from kcpstack.kernels.pathcheck import PathFault, Verdict
 from kcpstack.lograte import RareLog
@@ -37,7 +35,7 @@ class PathLog:
     def __init__(self, findings: RareLog) -> None:
         self._findings = findings
 
-    def faultFound(self, conv: int, address: Any, fault: PathFault) -> None:
+    def faultFound(self, conv: int, address: object, fault: PathFault) -> None:
         """Say it.  ``address`` is the peer's: a socket's tuple or an IAddress."""
         peer = shown(address)
         host = peer.rpartition(":")[0]  # each session that a client dials has a port of its own

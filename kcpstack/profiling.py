@@ -18,15 +18,17 @@ import marshal
 import pstats
 import sys
 import tracemalloc
-from typing import Any
+from collections.abc import Callable
 
 from twisted.application.service import Service
 from twisted.internet import defer
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.http import BAD_REQUEST, CONFLICT, FORBIDDEN, NOT_ALLOWED, NOT_FOUND, SERVICE_UNAVAILABLE
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from kcpstack.addresses import shown
 
@@ -39,13 +41,13 @@ PORT = 6060  # as Go's pprof has it
 class ProfilingService(Service):
     """Serves profiles on ``port`` of LOOPBACK (0: the system chooses).
 
-    ``reactor`` is IReactorTCP and ``clock`` IReactorTime.  Where the port is taken there is a warning, and no
+    Where the port is taken there is a warning, and no
     service: nothing else depends on it.  ``port`` is the IListeningPort while it listens, else None."""
 
     name = "kcptun profiling"
 
-    def __init__(self, reactor: Any, clock: Any, port: int = PORT) -> None:
-        self.port: Any = None
+    def __init__(self, reactor: IReactorTCP, clock: IReactorTime, port: int = PORT) -> None:
+        self.port: IListeningPort | None = None
         self._reactor = reactor
         self._clock = clock
         self._number = port
@@ -56,7 +58,8 @@ class ProfilingService(Service):
         site = Site(self._pages, reactor=self._clock)
         site.noisy = False
         try:
-            self.port = self._reactor.listenTCP(self._number, site, interface=LOOPBACK)
+            # Twisted annotates Site as no factory of a server.
+            self.port = self._reactor.listenTCP(self._number, site, interface=LOOPBACK)  # type: ignore[arg-type]
         except CannotListenError as error:
             _log.warn(
                 "--pprof: {host}:{port} cannot be had ({why}); going on without profiles",
@@ -67,12 +70,15 @@ class ProfilingService(Service):
             return
         _log.info("Profiles at http://{local}{path}", local=shown(self.port.getHost()), path=BASE)
 
-    def stopService(self) -> defer.Deferred[Any]:
+    def stopService(self) -> defer.Deferred[None]:
         """Returns a Deferred that fires when the port is free again."""
         super().stopService()
         self._pages.stop()
         port, self.port = self.port, None
-        return defer.maybeDeferred(port.stopListening) if port is not None else defer.succeed(None)
+        if port is None:
+            return defer.succeed(None)
+        # It returns a Deferred or None, and Twisted annotates maybeDeferred for functions that return one or the other.
+        return defer.maybeDeferred(port.stopListening)  # type: ignore[call-overload,no-any-return]
 
 
 class _Pages(Resource):
@@ -80,12 +86,12 @@ class _Pages(Resource):
 
     isLeaf = True
 
-    def __init__(self, clock: Any) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         super().__init__()
         self._clock = clock
         self._running: _Measurement | None = None
 
-    def render(self, request: Any) -> Any:
+    def render(self, request: Request) -> bytes | int:
         """See IResource."""
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         request.setHeader(b"x-content-type-options", b"nosniff")
@@ -113,7 +119,7 @@ class _Pages(Resource):
         if self._running is not None:
             self._running.breakOff("The process is about to stop")
 
-    def _measure(self, request: Any, instrument: Any, seconds: int) -> Any:
+    def _measure(self, request: Request, instrument: _Calls | _Allocations, seconds: int) -> bytes | int:
         if self._running is not None:
             left = self._running.secondsLeft()
             request.setHeader(b"retry-after", b"%d" % left)
@@ -133,7 +139,14 @@ class _Measurement:
     """An instrument at work for ``seconds``, until ``request`` is answered or its client goes away.  Calls
     ``ended()`` once."""
 
-    def __init__(self, clock: Any, request: Any, instrument: Any, seconds: int, ended: Any) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        request: Request,
+        instrument: _Calls | _Allocations,
+        seconds: int,
+        ended: Callable[[], None],
+    ) -> None:
         self._clock = clock
         self._request = request
         self._instrument = instrument
@@ -162,7 +175,7 @@ class _Measurement:
         self._request.write(report)
         self._request.finish()
 
-    def _clientLeft(self, reason: Any) -> None:
+    def _clientLeft(self, reason: Failure) -> None:
         if self._timer.active():
             self._stop()
 
@@ -208,7 +221,7 @@ class _Calls:
         self._profile.disable()
         if self._form == PSTATS:
             self._profile.create_stats()
-            return marshal.dumps(self._profile.stats)  # type: ignore[attr-defined]
+            return marshal.dumps(self._profile.stats)
         out = io.StringIO()
         stats = pstats.Stats(self._profile, stream=out)
         out.write(f"Calls in the reactor's thread over {self._seconds} s\n\n")
@@ -281,7 +294,7 @@ def _nothingElse(arguments: dict[str, str]) -> None:
         raise ValueError(f"{name!r:.40}: no such argument here; see {BASE}")
 
 
-def _fromElsewhere(request: Any) -> bool:
+def _fromElsewhere(request: Request) -> bool:
     """Whether a browser sends this for somebody's web page: by the browser's word, or because the page gave
     this machine a name of its own."""
     if request.getHeader(b"sec-fetch-site") not in (None, b"none", b"same-origin"):
@@ -289,7 +302,7 @@ def _fromElsewhere(request: Any) -> bool:
     return request.getRequestHostname() not in (b"localhost", LOOPBACK.encode())
 
 
-def _answer(request: Any, code: int, line: str) -> bytes:
+def _answer(request: Request, code: int, line: str) -> bytes:
     request.setResponseCode(code)
     return f"{line}\n".encode()
 

@@ -13,9 +13,10 @@ import signal
 import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from types import FrameType
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -75,7 +76,7 @@ class SNMPLog:
         path: str,
         period: int,
         sample: Callable[[], Counters],
-        clock: Any,
+        clock: IReactorTime,
         wallClock: Callable[[], datetime] = localTime,
     ) -> None:
         self._path = path
@@ -157,7 +158,7 @@ class SignalWatch:
                 signal.signal(self._number, self._previous)
             self._installed = None
 
-    def _signalled(self, number: int, frame: Any) -> None:
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(self._received)
 
 
@@ -167,7 +168,7 @@ class Reports:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorTime,
         counters: Counters,
         conversations: Callable[[], Iterable[Queues]],
         path: str,

@@ -22,9 +22,10 @@ Pure: told the time, acts only through the ARQ.
 from __future__ import annotations
 
 import enum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kcpstack.interfaces import IARQ
+from kcpstack.kernels.flights import Segment
 from kcpstack.kernels.reassembly import REPEATS
 from kcpstack.kernels.segment import OVERHEAD
 
@@ -61,7 +62,7 @@ class PathCheck:
         self.lookAt: float | None = None
         self._arq = arq
         self._rounds: _Rounds | None = None  # while a check is under way
-        self._suspects: list[Any] = []  # long segments in flight; none of them may be acknowledged
+        self._suspects: list[Segment] = []  # long segments in flight; none of them may be acknowledged
         self._faultAt = 0.0
         self._restsUntil = 0.0
 

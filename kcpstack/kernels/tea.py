@@ -17,8 +17,7 @@ carry arrives.  The mask at the end of each round removes both.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from typing import Any
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -32,13 +31,15 @@ MOST_LANES = 64  # ints of more than 512 bytes are past Python's own, fast alloc
 CHUNK = 8192  # blocks for numpy at a time: its arrays then stay in the fastest caches
 _KEY = struct.Struct(">4I")
 
+Words = TypeVar("Words", int, np.ndarray)  # a word of each block
+
 
 def teaConstants(key: bytes, cycles: int) -> list[int]:
     """Return what ``tea`` needs of a key of 16 bytes: its four words, then a sum for each cycle."""
     return [*_KEY.unpack(key), *(DELTA * n & WORD for n in range(1, cycles + 1))]
 
 
-def tea(v0: Any, v1: Any, constants: list[Any], mask: Any) -> tuple[Any, Any]:
+def tea(v0: Words, v1: Words, constants: list[int], mask: int) -> tuple[Words, Words]:
     """Encrypt the words ``v0`` and ``v1`` of each block; ``mask`` keeps 32 bits of each lane."""
     k0, k1, k2, k3 = constants[:4]
     for total in constants[4:]:
@@ -58,7 +59,7 @@ def xteaConstants(key: bytes, cycles: int) -> list[int]:
     return constants
 
 
-def xtea(v0: Any, v1: Any, constants: list[Any], mask: Any) -> tuple[Any, Any]:
+def xtea(v0: Words, v1: Words, constants: list[int], mask: int) -> tuple[Words, Words]:
     """Encrypt the words ``v0`` and ``v1`` of each block; ``mask`` keeps 32 bits of each lane."""
     pairs = iter(constants)
     for even, odd in zip(pairs, pairs):
@@ -67,17 +68,23 @@ def xtea(v0: Any, v1: Any, constants: list[Any], mask: Any) -> tuple[Any, Any]:
     return v0, v1
 
 
+class _Rounds(Protocol):
+    """``tea`` or ``xtea``."""
+
+    def __call__(self, v0: Words, v1: Words, constants: list[int], mask: int) -> tuple[Words, Words]: ...
+
+
 class _VectorCipher:
     """One of the two with a key, as kcpstack.ciphers.columns uses block ciphers."""
 
     blockLength = BLOCK_LENGTH
     sideBySide = MOST_LANES
 
-    def __init__(self, rounds: Callable[..., tuple[Any, Any]], constants: list[int]) -> None:
+    def __init__(self, rounds: _Rounds, constants: list[int]) -> None:
         self._rounds = rounds
         self._constants = constants
 
-    def encryptBlocks(self, blocks: Any) -> Any:
+    def encryptBlocks(self, blocks: np.ndarray) -> np.ndarray:
         """Encrypt blocks, each by itself: a uint8 array of shape (n, 8) to another."""
         words = blocks.view(">u4").astype(np.uint32)
         for first in range(0, len(words), CHUNK):
@@ -86,7 +93,7 @@ class _VectorCipher:
             chunk[:, 0], chunk[:, 1] = self._rounds(v0, v1, self._constants, WORD)
         return words.astype(">u4").view(np.uint8)
 
-    def encryptColumns(self, columns: Any, iv: bytes) -> Any:
+    def encryptColumns(self, columns: np.ndarray, iv: bytes) -> np.ndarray:
         """Encrypt datagrams in CFB mode, each from ``iv``, side by side.
 
         ``columns`` is a uint8 array of shape (blocks of a datagram, datagrams, 8); so is the result.

@@ -14,7 +14,6 @@ made of tables.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -129,7 +128,7 @@ def _substitution(key: bytes) -> list[bytes]:
     return words[::-1]
 
 
-def _roundTables(key: bytes) -> Any:
+def _roundTables(key: bytes) -> np.ndarray:
     """The four tables of the docstring in one array: for R0 its lower and upper half, then for R1."""
     s0, s1, s2, s3 = (np.array(table, WORDS) for table in _columns(_substitution(key)))
     pairs = ((s0, s1), (s2, s3), (s1, s2), (s3, s0))
@@ -151,7 +150,7 @@ class TwofishCipher:
         self._rounds = subkeys[8:].reshape(ROUNDS, 2)
         self._tables = _roundTables(key)
 
-    def encryptBlocks(self, blocks: Any) -> Any:
+    def encryptBlocks(self, blocks: np.ndarray) -> np.ndarray:
         """Encrypt blocks, each by itself: a uint8 array of shape (n, 16) to another."""
         words = blocks.view(WORDS).copy()
         for first in range(0, len(words), CHUNK):
@@ -159,7 +158,7 @@ class TwofishCipher:
             chunk[:] = _Rounds(self, len(chunk)).encrypt(chunk.T).T
         return words.view(np.uint8)
 
-    def encryptColumns(self, columns: Any, iv: bytes) -> Any:
+    def encryptColumns(self, columns: np.ndarray, iv: bytes) -> np.ndarray:
         """Encrypt datagrams in CFB mode, each from ``iv``, side by side.
 
         ``columns`` is a uint8 array of shape (blocks of a datagram, datagrams, 16); so is the result.
@@ -202,7 +201,7 @@ class _Rounds:
             for number, keys in enumerate(cipher._rounds)
         ]
 
-    def encrypt(self, blocks: Any) -> Any:
+    def encrypt(self, blocks: np.ndarray) -> np.ndarray:
         """Return ``blocks`` (uint32, shape (4, count) or (4, 1)) encrypted, in an array of its own."""
         state, turned = self._state, self._turned
         offsets, index, found = self._offsets, self._index, self._found
@@ -230,7 +229,7 @@ class _Rounds:
         return state[OUTPUT_ORDER] ^ self._after
 
 
-def _rotation(count: int, left: int, right: int) -> tuple[Any, Any]:
+def _rotation(count: int, left: int, right: int) -> tuple[np.ndarray, np.ndarray]:
     """What to shift each word left and right by, to rotate one row left by 1 and another one right.
 
     The OR of a word with itself, shifted by nothing, leaves the other rows as they are.

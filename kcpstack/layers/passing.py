@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+
+from twisted.internet.interfaces import IAddress, IProducer
+
+from kcpstack.interfaces import ISessionTransport, IStreamTransport
 
 __all__ = ["PassingTransport"]
 
@@ -11,12 +15,12 @@ class PassingTransport:
     """A transport (ITransport, IConsumer, IPushProducer) above that is ``transport`` below.  ``write`` is the
     layer's own."""
 
-    transport: Any = None
+    transport: ISessionTransport | IStreamTransport
 
     def write(self, data: bytes) -> None:
         raise NotImplementedError
 
-    def writeSequence(self, data: Any) -> None:
+    def writeSequence(self, data: Iterable[bytes]) -> None:
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
@@ -25,13 +29,13 @@ class PassingTransport:
     def abortConnection(self) -> None:
         self.transport.abortConnection()
 
-    def getPeer(self) -> Any:
+    def getPeer(self) -> IAddress:
         return self.transport.getPeer()
 
-    def getHost(self) -> Any:
+    def getHost(self) -> IAddress:
         return self.transport.getHost()
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         self.transport.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:

@@ -13,10 +13,18 @@ does not show whether it is padded, and one that is padded otherwise comes out a
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IProtocolFactory
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IProtocol,
+    IProtocolFactory,
+    ITransport,
+)
+from twisted.python.failure import Failure
 from zope.interface import implementer
+from zope.interface.interface import InterfaceClass
 
 from kcpstack.interfaces import IStreamTransport
 from kcpstack.kernels.qpp import Pads
@@ -32,21 +40,23 @@ class PaddedStream(PassingTransport):
     Above, the protocol sees it as its transport; all that it promises is what the stream below
     promises, for QPP changes no length and keeps nothing back."""
 
-    def __init__(self, protocol: Any, pads: Pads) -> None:
-        """``protocol`` (IProtocol) is connected when this is."""
+    transport: IStreamTransport
+
+    def __init__(self, protocol: IProtocol, pads: Pads) -> None:
+        """``protocol`` is connected when this is."""
         self._protocol = protocol
         self._encryptor = pads.encryptor()
         self._decryptor = pads.decryptor()
 
-    def __conform__(self, interface: Any) -> Any:
+    def __conform__(self, interface: InterfaceClass) -> object:
         """Whoever asks for an IHalfCloseableProtocol gets the protocol's, if it is one: a half-close
         is nothing to us."""
         return interface(self._protocol, None) if interface is IHalfCloseableProtocol else None
 
     # IProtocol, for the stream below
 
-    def makeConnection(self, transport: Any) -> None:
-        self.transport = transport
+    def makeConnection(self, transport: ITransport) -> None:
+        self.transport = cast(IStreamTransport, transport)
         self.connectionMade()
 
     def connectionMade(self) -> None:
@@ -55,7 +65,7 @@ class PaddedStream(PassingTransport):
     def dataReceived(self, data: bytes) -> None:
         self._protocol.dataReceived(self._decryptor.crypt(data))
 
-    def connectionLost(self, reason: Any) -> None:
+    def connectionLost(self, reason: Failure) -> None:
         self._protocol.connectionLost(reason)
 
     # IStreamTransport, for the protocol above
@@ -66,7 +76,8 @@ class PaddedStream(PassingTransport):
 
     @property
     def disconnecting(self) -> bool:
-        return self.transport.disconnecting
+        below: Any = self.transport  # Twisted's protocols ask for it, and no interface of Twisted's has it
+        return bool(below.disconnecting)
 
     def write(self, data: bytes) -> None:
         if not isinstance(data, bytes):
@@ -79,13 +90,13 @@ class PaddedStream(PassingTransport):
 
 @implementer(IProtocolFactory)
 class PaddedFactory:
-    """Builds what ``factory`` (IProtocolFactory) builds, each in a PaddedStream."""
+    """Builds what ``factory`` builds, each in a PaddedStream."""
 
-    def __init__(self, factory: Any, pads: Pads) -> None:
+    def __init__(self, factory: IProtocolFactory, pads: Pads) -> None:
         self._factory = factory
         self._pads = pads
 
-    def buildProtocol(self, addr: Any) -> PaddedStream | None:
+    def buildProtocol(self, addr: IAddress) -> PaddedStream | None:
         protocol = self._factory.buildProtocol(addr)
         return None if protocol is None else PaddedStream(protocol, self._pads)
 

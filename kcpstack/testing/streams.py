@@ -187,7 +187,7 @@ class StreamTransportConformance:
         clock, near, far = self._connected()
         near.transport.write(PATTERN)
         near.transport.abortConnection()
-        assert near.lost is None, "connectionLost came from within the call"
+        assert not near.lost, "connectionLost came from within the call"
         until(clock, lambda: near.lost and far.lost)
         assert near.lost.check(ConnectionAborted)
         assert not far.lost.check(ConnectionDone)
