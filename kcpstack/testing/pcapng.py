@@ -34,14 +34,14 @@ def sectionHeader(application: str, comment: str = "") -> bytes:
     """The beginning of a file that ``application`` writes.  Of the machine it says nothing, so that the same run
     gives the same file."""
     fixed = struct.pack("<IHHq", BYTE_ORDER_MAGIC, 1, 0, UNKNOWN_LENGTH)
-    return _block(SECTION_HEADER, fixed + _texts((SHB_USERAPPL, application), (COMMENT, comment)))
+    return _block(SECTION_HEADER, fixed + _options((SHB_USERAPPL, _text(application)), (COMMENT, _text(comment))))
 
 
 def interfaceDescription(name: str, linkType: int, snapLength: int, description: str = "") -> bytes:
     """A place where packets are seen.  ``snapLength`` is the most bytes of each that are kept; times are in
     microseconds."""
     fixed = struct.pack("<HHI", linkType, 0, snapLength)
-    return _block(INTERFACE_DESCRIPTION, fixed + _texts((IF_NAME, name), (IF_DESCRIPTION, description)))
+    return _block(INTERFACE_DESCRIPTION, fixed + _options((IF_NAME, _text(name)), (IF_DESCRIPTION, _text(description))))
 
 
 def enhancedPacket(
@@ -49,9 +49,8 @@ def enhancedPacket(
 ) -> bytes:
     """One packet: ``data`` is what was kept of its ``length`` bytes, ``microseconds`` when it was seen, since 1970.
     ``outbound`` is None where it has no direction."""
-    options = _texts((COMMENT, comment))
-    if outbound is not None:
-        options = _option(EPB_FLAGS, struct.pack("<I", OUTBOUND if outbound else INBOUND)) + options
+    flags = b"" if outbound is None else struct.pack("<I", OUTBOUND if outbound else INBOUND)
+    options = _options((EPB_FLAGS, flags), (COMMENT, _text(comment)))
     time = microseconds >> 32, microseconds & 0xFFFFFFFF
     fixed = struct.pack("<IIIII", interface, *time, len(data), length)
     return _block(ENHANCED_PACKET, b"".join((fixed, data, bytes(-len(data) % 4), options)))
@@ -60,8 +59,8 @@ def enhancedPacket(
 def interfaceStatistics(interface: int, microseconds: int, seen: int, leftOut: int) -> bytes:
     """How many packets were ``seen`` at an interface by that time, and how many of these are not in the file."""
     fixed = struct.pack("<III", interface, microseconds >> 32, microseconds & 0xFFFFFFFF)
-    counts = _option(ISB_RECEIVED, struct.pack("<Q", seen)) + _option(ISB_DROPPED, struct.pack("<Q", leftOut))
-    return _block(INTERFACE_STATISTICS, fixed + counts)
+    counts = (ISB_RECEIVED, struct.pack("<Q", seen)), (ISB_DROPPED, struct.pack("<Q", leftOut))
+    return _block(INTERFACE_STATISTICS, fixed + _options(*counts))
 
 
 @lru_cache(maxsize=1024)
@@ -91,14 +90,16 @@ def _block(kind: int, body: bytes) -> bytes:
     return b"".join((struct.pack("<I", kind), length, body, length))
 
 
-def _texts(*options: tuple[int, str]) -> bytes:
-    """The options that are not empty, and the end of all options."""
-    said = [_option(code, text.encode("utf-8")[:LONGEST_TEXT]) for code, text in options if text]
-    return b"".join(said) + _option(END_OF_OPTIONS, b"")
+def _options(*options: tuple[int, bytes]) -> bytes:
+    """The options that are not empty, and the end of all options; nothing where there is none."""
+    said = [
+        struct.pack("<HH", code, len(value)) + value + bytes(-len(value) % 4) for code, value in options if value
+    ]
+    return b"".join((*said, END_OF_OPTIONS)) if said else b""
 
 
-def _option(code: int, value: bytes) -> bytes:
-    return struct.pack("<HH", code, len(value)) + value + bytes(-len(value) % 4)
+def _text(text: str) -> bytes:
+    return text.encode("utf-8", "replace")[:LONGEST_TEXT]
 
 
 def _tag(code: int, value: bytes) -> bytes:
@@ -111,7 +112,8 @@ SECTION_HEADER, INTERFACE_DESCRIPTION, INTERFACE_STATISTICS, ENHANCED_PACKET = 0
 BYTE_ORDER_MAGIC = 0x1A2B3C4D
 UNKNOWN_LENGTH = -1  # of the section: it is still being written
 
-END_OF_OPTIONS, COMMENT = 0, 1
+END_OF_OPTIONS = bytes(4)
+COMMENT = 1
 SHB_USERAPPL = 4
 IF_NAME, IF_DESCRIPTION = 2, 3
 EPB_FLAGS, INBOUND, OUTBOUND = 2, 1, 2
