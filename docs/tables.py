@@ -5,13 +5,16 @@
     .. modes::                 what each mode stands for
     .. counters:: SNMP         one of the tables of names in kcpstack.counters
     .. interfaces::            every interface of kcpstack.interfaces, with its contract
+    .. public-api::            every public module, and its public names
     .. mis-set-ups::           the ways to set a tunnel up wrong, and the lines that say so
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from inspect import cleandoc
+from importlib import import_module
+from inspect import cleandoc, isroutine
 from typing import Any
 
 from docutils import nodes
@@ -19,9 +22,9 @@ from docutils.statemachine import StringList
 from misconfigurations import ROWS
 from optiontests import testsOfOptions
 from sphinx.util.docutils import SphinxDirective
-from zope.interface.interface import Method
+from zope.interface.interface import InterfaceClass, Method
 
-from kcpstack import counters, interfaces
+from kcpstack import ALL, PUBLIC, counters, interfaces
 from kcpstack.options import BY_VALUES, MODES, Mode, Option, dashed, optionsOf
 from kcpstack.options.helptext import defaultText
 
@@ -138,6 +141,34 @@ class Interfaces(Generated):
         yield from indented(description.getDoc(), 6)
 
 
+def publicNames() -> dict[str, list[str]]:
+    """The names that others may import, by module."""
+    return {
+        module: sorted(import_module(module).__all__ if names == ALL else names) for module, names in PUBLIC.items()
+    }
+
+
+class PublicAPI(Generated):
+    def lines(self) -> Iterator[str]:
+        for module, names in publicNames().items():
+            found = import_module(module)
+            yield from (f".. rubric:: {module}", "", summary(found), "")
+            rows = [[f"``{name}``", self.what(getattr(found, name))] for name in names]
+            yield from listTable("34 66", [["Name", "What it is"], *rows])
+
+    @staticmethod
+    def what(value: Any) -> str:
+        if isinstance(value, (InterfaceClass, type)) or isroutine(value):
+            return summary(value)
+        return "A type." if hasattr(value, "__origin__") else f"Of type ``{type(value).__name__}``."
+
+
+def summary(documented: Any) -> str:
+    """The first sentence of a docstring, or its first paragraph."""
+    paragraph = " ".join(cleandoc(documented.__doc__ or "").partition("\n\n")[0].split())
+    return re.split(r"(?<=[.])\s+(?=[A-Z])", paragraph)[0].replace("::", ":")
+
+
 class MisSetUps(Generated):
     def lines(self) -> Iterator[str]:
         rows = [["What is wrong", "Client to server", "Which end says", "The line", "Within"]]
@@ -157,5 +188,6 @@ def setup(app: Any) -> dict[str, bool]:
     app.add_directive("modes", Modes)
     app.add_directive("counters", Counters)
     app.add_directive("interfaces", Interfaces)
+    app.add_directive("public-api", PublicAPI)
     app.add_directive("mis-set-ups", MisSetUps)
     return {"parallel_read_safe": True}

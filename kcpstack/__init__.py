@@ -24,3 +24,51 @@ one table of what can be set.
 """
 
 __version__ = "0.1.0"
+
+ALL = ("*",)  # whatever the module's own __all__ names
+
+PUBLIC = {
+    "kcpstack.interfaces": ALL,
+    "kcpstack.batch": ALL,
+    "kcpstack.counters": ALL,
+    "kcpstack.addresses": ALL,
+    "kcpstack.options": (
+        "Address",
+        "ClientSettings",
+        "RelayTarget",
+        "ServerSettings",
+        "Settings",
+        "Target",
+        "UnixAddress",
+    ),
+    "kcpstack.stack": ("Surroundings",),
+    "kcpstack.client": ("Client",),
+    "kcpstack.server": ("Server",),
+    "kcpstack.closing": ("Outcome",),
+    "kcpstack.service": ("ClientService", "ServerService"),
+    "kcpstack.seams": (
+        "COMPRESSORS",
+        "CONGESTION_CONTROLS",
+        "ERASURE_CODES",
+        "Layers",
+        "RELAY_TARGETS",
+        "TRANSPORTS",
+        "layersOf",
+    ),
+    "kcpstack.catalogue": ALL,
+    "kcpstack.ciphers": ALL,
+    "kcpstack.transports": ALL,
+    "kcpstack.layers.datagram": ALL,
+    "kcpstack.testing.ciphers": ALL,
+    "kcpstack.testing.erasure": ALL,
+    "kcpstack.testing.compressors": ALL,
+    "kcpstack.testing.congestion": ALL,
+    "kcpstack.testing.arqs": ALL,
+    "kcpstack.testing.streams": ALL,
+    "kcpstack.testing.targets": ALL,
+    "kcpstack.testing.transports": ALL,
+    "kcpstack.testing.network": ALL,
+    "kcpstack.testing.impairment": ALL,
+    "kcpstack.testing.badlink": ("BadLink", "changesFrom"),
+}
+"""What others may import: names by module.  docs/api.rst has them all, and the promise."""

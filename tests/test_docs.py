@@ -6,6 +6,7 @@ import html
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ sys.path.append(str(Path(__file__).parent / "interop"))
 
 from misconfigurations import ROWS
 
-from kcpstack import counters, interfaces
+from kcpstack import ALL, PUBLIC, counters, interfaces
 from kcpstack.options import MODES, Options, dashed, optionsOf
 from kcpstack.options.commandline import spellingsOf
 
@@ -66,6 +67,17 @@ def test_the_counters_and_interfaces_pages_have_every_name(pages: Path) -> None:
     for name in interfaces.__all__:
         for member in [name, *getattr(interfaces, name).names()]:
             assert member in said
+
+
+def test_the_api_page_lists_what_public_modules_export_and_nothing_else(pages: Path) -> None:
+    sections = re.split(r'<p class="rubric">([\w.]+)</p>', (pages / "api.html").read_text())[1:]
+    listed = {}
+    for module, section in zip(sections[::2], sections[1::2]):
+        firstCells = re.findall(r"<tr[^>]*><td>(.*?)</td>", section, re.DOTALL)
+        listed[module] = {re.sub(r"<[^>]*>", "", cell).strip() for cell in firstCells}
+    assert listed.keys() == PUBLIC.keys()
+    for module, names in PUBLIC.items():
+        assert listed[module] == set(import_module(module).__all__ if names == ALL else names)
 
 
 def test_the_mis_set_ups_page_has_every_line(pages: Path) -> None:
