@@ -6,18 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import defer
-from twisted.internet.error import ConnectionLost, TimeoutError
+from twisted.internet.error import ConnectionLost, ConnectionRefusedError, TimeoutError
 from twisted.python.failure import Failure
 
 from kcpstack.closing import Drain, Outcome
 from kcpstack.interfaces import IStreamTransport
 from kcpstack.layers.smux import SmuxSession
-from kcpstack.link import Link
+from kcpstack.link import CONNECT_TIMEOUT, REFUSAL_PATIENCE, Link
 from kcpstack.options import ClientSettings
 from kcpstack.slot import Dialling, NewTransport, Slot
 from kcpstack.stack import Surroundings
 
 __all__ = ["ANSWER_TIMEOUT", "Client"]
+
+ANSWER_TIMEOUT = 30.0  # s; kcptun's streams wait for as long, and a server starts again in less
 
 
 class Client:
@@ -25,6 +27,9 @@ class Client:
 
     ``newTransport`` makes a socket for each session, and ``resolveName`` finds an address of a host:
     it returns a Deferred of a numeric host.
+
+    With ``likeTCP`` a stream is opened once the server has answered on its session, and not opened where the
+    network says that no server is there, for REFUSAL_PATIENCE.
 
     Streams are dealt in turn over the sessions on which the server answers.  With --autoexpire the
     first sessions live for 1/conn, 2/conn ... of that time, so that later ones do not expire together."""
@@ -35,17 +40,21 @@ class Client:
         around: Surroundings,
         newTransport: NewTransport,
         resolveName: Callable[[str], defer.Deferred[str]],
+        likeTCP: bool = False,
     ) -> None:
         self.keepsReady = False
+        self._likeTCP = likeTCP
         self._settings = settings
         self._clock = around.clock
-        self._dialling = Dialling(settings, around, newTransport, resolveName)
+        patience = REFUSAL_PATIENCE if likeTCP else CONNECT_TIMEOUT
+        self._dialling = Dialling(settings, around, newTransport, resolveName, patience)
         self._slots = [self._newSlot(number) for number in range(settings.conn)]
         self._leaving: list[Slot] = []  # no longer wanted, but there are streams on them
         self._next = 0  # the slot whose turn it is
         self._waiting: dict[defer.Deferred[IStreamTransport], Any] = {}  # and the protocol of each
         self._lastFailure: Failure | None = None
         self._drain: Drain | None = None
+        self._retired: Callable[[], None] | None = None  # to be called when there is no session any more
 
     @property
     def links(self) -> list[Link]:
@@ -58,20 +67,25 @@ class Client:
         self.keepsReady = True
         self._dialAll()
 
-    def openStream(self, protocol: Any) -> defer.Deferred[IStreamTransport]:
+    @property
+    def answered(self) -> bool:
+        """Whether the server has been heard on a session of now."""
+        return any(link.answered for link in self.links)
+
+    def openStream(self, protocol: Any, patience: float = ANSWER_TIMEOUT) -> defer.Deferred[IStreamTransport]:
         """Open a stream for ``protocol`` (IProtocol), dialling the server if there is no session.
 
-        On a session that was just dialled it does not wait for the server: what is written goes out
-        with the first datagram.  Where the server is known to be away, it waits for an answer, for
-        ANSWER_TIMEOUT at most; cancel the Deferred to wait no longer.  Fails where the server's name
-        cannot be resolved, no socket can be had, or we are draining."""
-        if self._drain is not None:
+        On a session that was just dialled it does not wait for the server (unless ``likeTCP``): what is
+        written goes out with the first datagram.  Where the server is known to be away, it waits for an
+        answer, for ``patience`` seconds at most; cancel the Deferred to wait no longer.  Fails where the
+        server's name cannot be resolved, no socket can be had, or we are closing."""
+        if self._drain is not None or self._retired is not None:
             return defer.fail(ConnectionLost("the client is closing"))
         link = None if self._waiting else self._nextLink()
         if link is not None:
             return defer.execute(link.openStream, protocol)
         opened: defer.Deferred[IStreamTransport] = defer.Deferred(self._forget)
-        opened.addTimeout(ANSWER_TIMEOUT, self._clock, self._unanswered)
+        opened.addTimeout(patience, self._clock, self._unanswered)
         self._waiting[opened] = protocol
         self._dialAll()
         return opened
@@ -109,6 +123,19 @@ class Client:
         self._drain = Drain(self._clock, self._muxes, self._endAll, relays)
         self._drain.begin(seconds)
         return self._drain.whenOver()
+
+    def retire(self, over: Callable[[], None]) -> None:
+        """Open no more streams, and end each session when the streams on it have ended; ``over()`` is called,
+        perhaps before this returns, when there is no session any more."""
+        self._stop(Failure(ConnectionLost("the client is closing")))
+        for slot in self._slots:
+            slot.retire()
+        for link in self.links:
+            if not link.answered and not link.mux.streamCount:
+                link.close()
+        self._retired = over
+        if not self.links:
+            over()
 
     def cutNow(self) -> None:
         """Let a drain wait no longer."""
@@ -152,7 +179,8 @@ class Client:
 
     def _nextLink(self) -> Link | None:
         """The link for the next stream: of the slots in turn, one that answers, or else one that may."""
-        return self._inTurn(lambda slot: slot.healthy) or self._inTurn(lambda slot: slot.hopeful)
+        healthy = self._inTurn(lambda slot: slot.healthy)
+        return healthy if healthy is not None or self._likeTCP else self._inTurn(lambda slot: slot.hopeful)
 
     def _inTurn(self, linkOf: Callable[[Slot], Link | None]) -> Link | None:
         count = len(self._slots)
@@ -167,7 +195,7 @@ class Client:
         self._waiting.pop(opened, None)
 
     def _unanswered(self, result: Any, seconds: float) -> Any:
-        why = f": {self._lastFailure.getErrorMessage()}" if self._lastFailure is not None else ""
+        why = f": {self._lastFailure.getErrorMessage()}" if self._lastFailure is not None else f": {IN_DOUBT}"
         raise TimeoutError(string=f"{self._settings.remoteaddr} has not answered for {seconds:.0f} s{why}")
 
     def _failWaiting(self, reason: Failure) -> None:
@@ -199,8 +227,12 @@ class Client:
         self._leaving = [slot for slot in self._leaving if slot.links]
         if self._drain is not None:
             self._drain.sessionEnded(link.mux)
+        elif self._retired is not None and not self.links:
+            self._retired()
+        elif self._likeTCP and link.failure is not None and link.failure.check(ConnectionRefusedError):
+            self._failWaiting(link.failure)
         elif self._waiting and not any(slot.trying for slot in self._slots):
             self._dialAll()
 
 
-ANSWER_TIMEOUT = 30.0  # s; kcptun's streams wait for as long, and a server starts again in less
+IN_DOUBT = "is a server there, with the same key and cipher, and does a firewall let its UDP through?"

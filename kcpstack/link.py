@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.error import ConnectError, ConnectionLost, TimeoutError
+from twisted.internet.error import ConnectionRefusedError, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kcpstack.batch import Batch
 from kcpstack.closing import FAREWELL, endNow
+from kcpstack.errors import PeerRestarted
 from kcpstack.kernels.pathcheck import PathFault, Verdict
 from kcpstack.layers.kcp import KCPSession
 from kcpstack.options import Address, ClientSettings
 from kcpstack.stack import Conversation, Port, Surroundings, buildMux, padded
 
-__all__ = ["CONNECT_TIMEOUT", "Link"]
+__all__ = ["CONNECT_TIMEOUT", "REFUSAL_PATIENCE", "Link"]
+
+CONNECT_TIMEOUT = 10  # s; three times the longest a KCP peer needs for a first answer over a bad path
+# s; a refusal can be forged, but not keep a server that is there from answering: some round trips, and resends.
+REFUSAL_PATIENCE = 2.0
 
 
 class Link:
     """One session to the server, from its socket up to its ``mux``.
 
-    The server has CONNECT_TIMEOUT seconds to answer for the first time.  Then, or when smux finds it
-    silent, the session ends, its streams with it, and the socket closes; ``failure`` is why, once it
-    is known.
+    The server has CONNECT_TIMEOUT seconds to answer for the first time, and ``refusalPatience`` from when the
+    network says that nobody listens there.  Then, or when smux finds it silent, the session ends, its
+    streams with it, and the socket closes; ``failure`` is why, once it is known.
 
     ``owner`` is told of what happens, each time with this link: ``linkAnswered``, ``linkSilent``,
     ``linkHeard`` (after a silence), ``linkLeft`` (the server takes no more streams on it) and
@@ -38,6 +43,7 @@ class Link:
         around: Surroundings,
         owner: Any,
         life: float | None = None,
+        refusalPatience: float = CONNECT_TIMEOUT,
     ) -> None:
         self.dialledAt = around.clock.seconds()
         self.expiresAt = None if life is None else self.dialledAt + life
@@ -51,6 +57,7 @@ class Link:
         self._scavenges = settings.scavengettl >= 0
         self._scavenging: Any = None  # DelayedCall
         self._refused = False
+        self._refusalPatience = refusalPatience
         self.conversation = Conversation(port, around.newConversation(), None, False, self._over, peer)
         self.conversation.session.watch(self._silent)
         self.conversation.pathFaulty = self._pathFaulty
@@ -118,7 +125,7 @@ class Link:
         if self.silent:
             reason = f"{self._peer} answers a new session, but not this one any more"
             _log.warn("Session {conv:08x} failed: {why}", conv=self.conversation.conv, why=reason)
-            self.conversation.connectionLost(Failure(ConnectionLost(reason)))
+            self.conversation.connectionLost(Failure(PeerRestarted(reason)))
 
     def _firstReceived(self, batch: Batch) -> None:
         """Nobody who has not our key gets a datagram this far; but it may be of another session."""
@@ -173,9 +180,11 @@ class Link:
             _log.warn(
                 "{peer} refuses UDP: no server listens there (is it started, and on this port?)", peer=self._peer
             )
+            left = self.dialledAt + CONNECT_TIMEOUT - self._around.clock.seconds()
+            self._timeout.reset(max(0.0, min(left, self._refusalPatience)))
 
     def _timedOut(self) -> None:
-        kind: type[Exception] = ConnectError if self._refused else TimeoutError
+        kind: type[Exception] = ConnectionRefusedError if self._refused else TimeoutError
         why = f"no server listens at {self._peer}"
         if not self._refused:
             why = (
@@ -200,6 +209,5 @@ NEVER_SPOKEN = (
     "has smuxver 1 unless told otherwise)"
 )
 GIVE_UP = 5.0  # s; a path that was only cut for a moment is back by then
-CONNECT_TIMEOUT = 10  # s; three times the longest a KCP peer needs for a first answer over a bad path
 
 _log = Logger()

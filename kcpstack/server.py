@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionLost
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kcpstack.addresses import shown
 from kcpstack.closing import Drain, Outcome, endNow
+from kcpstack.errors import PeerSilent
 from kcpstack.interfaces import IDatagramTransport
 from kcpstack.kernels.segment import Glimpse
 from kcpstack.layers.fanout import Fanout
@@ -41,6 +42,7 @@ class Server:
         self._lines = BoundedLog(_log, around.clock)
         self._muxes: dict[Conversation, SmuxSession] = {}
         self._drain: Drain | None = None
+        self._retired: Callable[[], None] | None = None  # to be called when the socket has been closed
         self._known: set[int] = set()  # convs of the sessions that a drain lets go on
         self._fanout = Fanout(self._accept, self._peek, around.counters, self._lines)
         self.port = Port(transport, settings, around)
@@ -56,7 +58,8 @@ class Server:
 
     def reconfigure(self, settings: ServerSettings) -> None:
         """Take over new settings for new sessions; what the port was opened with must be the same."""
-        self._settings = self.port.settings = settings
+        self._settings = settings
+        self.port.reconfigure(settings)
 
     def drain(self, seconds: float, relays: Any = None) -> Deferred[Outcome]:
         """Take no more sessions and streams, and end when the streams that there are have ended and all
@@ -72,6 +75,16 @@ class Server:
         self._drain = Drain(self._around.clock, lambda: list(self._muxes.values()), self._endAll, relays)
         self._drain.begin(seconds)
         return self._drain.whenOver()
+
+    def retire(self, over: Callable[[], None]) -> None:
+        """Take no more sessions and streams, and end each session when the streams on it have ended, however long
+        that takes.  ``over()`` is called, perhaps before this returns, when the last has ended and the socket is
+        closed."""
+        self._known = {conversation.conv for conversation in self.conversations()}
+        self._retired = over
+        for mux in list(self._muxes.values()):
+            mux.retire()
+        self._closeIfOver()
 
     def cutNow(self) -> None:
         """Let a drain wait no longer."""
@@ -93,7 +106,8 @@ class Server:
     def _peek(self, buffer: Any, start: int, end: int) -> Glimpse | None:
         """As ``peek``, but blind to new conversations while we drain."""
         seen = peek(buffer, start, end)
-        return seen if seen is None or self._drain is None or seen.conv in self._known else None
+        closing = self._drain is not None or self._retired is not None
+        return seen if seen is None or not closing or seen.conv in self._known else None
 
     def _accept(self, address: Any, conv: int) -> Conversation:
         conversation = Conversation(self.port, conv, address, True, self._ended)
@@ -107,7 +121,7 @@ class Server:
     def _silent(self, session: KCPSession) -> None:
         """Nobody acknowledges what we send: the client is gone, whether or not smux listens for it
         (it does not while its streams are stopped)."""
-        session.connectionLost(Failure(ConnectionLost(f"nothing acknowledged for {PATIENCE / 1000:.0f} s")))
+        session.connectionLost(Failure(PeerSilent(f"nothing acknowledged for {PATIENCE / 1000:.0f} s")))
 
     def _ended(self, conversation: Conversation) -> None:
         self._fanout.forget(conversation)
@@ -116,6 +130,18 @@ class Server:
         mux = self._muxes.pop(conversation)
         if self._drain is not None:
             self._drain.sessionEnded(mux)
+        else:
+            self._closeIfOver()
+
+    def _closeIfOver(self) -> None:
+        if self._retired is not None and not self._muxes:
+            over, self._retired = self._retired, _nothing
+            self.port.transport.stopListening()
+            over()
+
+
+def _nothing() -> None:
+    """It is over, and whoever wanted to know has been told."""
 
 
 PATIENCE = KEEPALIVE_TIMEOUT * 1000  # ms

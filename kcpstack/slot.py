@@ -9,7 +9,7 @@ from twisted.internet import defer
 from twisted.python.failure import Failure
 
 from kcpstack.interfaces import IDatagramTransport
-from kcpstack.link import Link
+from kcpstack.link import CONNECT_TIMEOUT, Link
 from kcpstack.options import Address, ClientSettings
 from kcpstack.stack import Port, Surroundings
 
@@ -23,7 +23,7 @@ class Dialling:
     """Where to dial, and with what: one for all slots of a client.
 
     ``newTransport`` makes a socket for each session, and ``resolveName`` finds an address of a host:
-    it returns a Deferred of a numeric host."""
+    it returns a Deferred of a numeric host.  ``refusalPatience`` is each link's (kcpstack/link.py)."""
 
     def __init__(
         self,
@@ -31,11 +31,13 @@ class Dialling:
         around: Surroundings,
         newTransport: NewTransport,
         resolveName: Callable[[str], defer.Deferred[str]],
+        refusalPatience: float = CONNECT_TIMEOUT,
     ) -> None:
         self.settings = settings
         self.around = around
         self._newTransport = newTransport
         self._resolveName = resolveName
+        self._refusalPatience = refusalPatience
         self._shunned: dict[int, None] = {}  # ports that did not answer, the latest last
 
     def reconfigure(self, settings: ClientSettings) -> None:
@@ -61,7 +63,7 @@ class Dialling:
         peer = (host, self._pickPort())
         port = Port(self._newTransport(peer), self.settings, self.around)
         port.open()
-        return Link(port, peer, self.settings, self.around, owner, owner.life)
+        return Link(port, peer, self.settings, self.around, owner, owner.life, self._refusalPatience)
 
     def shun(self, port: int) -> None:
         """``port`` does not answer."""

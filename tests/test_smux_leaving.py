@@ -73,12 +73,12 @@ def test_a_stream_that_is_opened_at_a_leaving_server_is_refused_as_an_abort() ->
 
 
 @versions
-def test_a_cut_aborts_every_stream_and_then_leaves(version: int) -> None:
+def test_a_cut_says_twice_that_it_leaves_and_aborts_every_stream(version: int) -> None:
     peer = announced(version)
     protocols = [peer.open(), peer.open()]
     peer.session.cut()
     frames = peer.frames()
-    assert frames == [(NOP, 3, b""), (FIN, 3, b""), (NOP, 5, b""), (FIN, 5, b""), LEAVE]
+    assert frames == [LEAVE, LEAVE, (NOP, 3, b""), (FIN, 3, b""), (NOP, 5, b""), (FIN, 5, b"")]
     assert all(protocol.lost.check(ConnectionAborted) for protocol in protocols)
     peer.clock.advance(1)
     assert not peer.ours.connected

@@ -19,6 +19,7 @@ from zope.interface.verify import verifyObject
 from kcpstack.counters import Counters
 from kcpstack.interfaces import ICompressor, ISessionTransport
 from kcpstack.layers.smux_frames import PSH, FrameDecoder
+from kcpstack.errors import PeerBrokeProtocol
 from kcpstack.layers.snappy import CHUNK_SIZE, CompressedTransport, SnappyCodec
 
 IDENTIFIER = b"\xff\x06\x00\x00sNaPpY"
@@ -252,7 +253,7 @@ def test_a_damaged_stream_ends_the_session_once_and_is_counted() -> None:
     layer.dataReceived(b"more nonsense")
     assert (counters.CompressionErrs, below.aborts, above.received) == (1, 1, b"")
     layer.connectionLost("why")
-    assert above.lost == "why"
+    assert above.lost.check(PeerBrokeProtocol)
 
 
 def test_a_peer_that_compresses_is_recognised_and_answered_in_kind() -> None:

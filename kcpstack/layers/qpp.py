@@ -29,12 +29,13 @@ from zope.interface.interface import InterfaceClass
 from kcpstack.interfaces import IStreamTransport
 from kcpstack.kernels.qpp import Pads
 from kcpstack.layers.passing import PassingTransport
+from kcpstack.layers.tcpmanners import TCPManners
 
 __all__ = ["PaddedFactory", "PaddedStream"]
 
 
 @implementer(IProtocol, IStreamTransport)
-class PaddedStream(PassingTransport):
+class PaddedStream(PassingTransport, TCPManners):
     """One stream whose bytes go through pads.
 
     Above, the protocol sees it as its transport; all that it promises is what the stream below

@@ -9,7 +9,8 @@ server that has heard it answers with the same.  Go peers ignore both, and get n
 server, because none asked.  Then each knows what the other means by FIN: see smux_stream.py.
 
 An end that takes no more streams says so with a NOP for LEAVE_ID, and an announced peer says the
-same: from then on neither opens any, and nobody waits for a stream that nobody heard of.  When
+same: from then on neither opens any, and nobody waits for a stream that nobody heard of.  Said once more, it
+means that all streams are cut now.  When
 there is no stream left, whoever asked first goes, with a last NOP that acknowledges what it has; the other
 stays for LEAVE_PATIENCE to acknowledge that.
 
@@ -31,6 +32,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kcpstack.addresses import shown
+from kcpstack.errors import PeerBrokeProtocol, PeerRestarted, PeerSilent
 from kcpstack.layers.smux_frames import FIN, NOP, PSH, SYN, UPD, FrameDecoder, decodeUpdate, encodeHeader
 from kcpstack.layers.smux_ledger import Ledger
 from kcpstack.layers.smux_sending import FrameSender
@@ -54,7 +56,7 @@ class SmuxSession:
 
     A peer that breaks the protocol ends the session (MuxErrs, one log line), and so does one that
     is not heard for KEEPALIVE_TIMEOUT although we are reading: the transport is aborted and every
-    stream's protocol gets ``connectionLost`` with ConnectionLost, whose text says why.
+    stream's protocol gets ``connectionLost`` with a reason of kcpstack.errors, whose text says more.
     """
 
     _log = Logger()
@@ -97,6 +99,7 @@ class SmuxSession:
         self._leaving = False  # the peer has been told that no more streams are taken
         self._asked = False  # before it told us
         self._peerLeaving = False  # and has told us
+        self.peerCuts = False  # the peer has ended all streams, rather than one
         self._leaveHeard: Callable[[], None] | None = None
         self._leaveTimer: Any = None
         self.streamsLost = 0  # that the session's end took with it
@@ -173,9 +176,11 @@ class SmuxSession:
         """Abort all streams now, and end the session once the peer has been told.  No time limit:
         that is the caller's."""
         self._losing = True
+        self._sayLeave()
+        if self._leaving and self._streams:
+            self._sendUrgent(NOP, LEAVE_ID)
         for stream in list(self._streams.values()):
             stream.abortConnection()
-        self._sayLeave()
         self._lose()
 
     def flush(self) -> None:
@@ -241,7 +246,7 @@ class SmuxSession:
     def connectionLost(self, reason: Failure) -> None:
         if self._streams and reason.check(ConnectionDone):
             # Clean for the session, not for streams that were in the middle of something.
-            reason = Failure(ConnectionLost("the session ended before its streams"))
+            reason = Failure(PeerRestarted("the session ended before its streams"))
         self._end(reason)
 
     # frames that have arrived
@@ -300,6 +305,7 @@ class SmuxSession:
                 self._sendUrgent(NOP, ANNOUNCE_ID)
 
     def _leaveReceived(self) -> None:
+        self.peerCuts = self._peerLeaving
         if self._peerLeaving or not self.peerAnnounced or not self._up:
             return
         self._peerLeaving = True
@@ -315,7 +321,7 @@ class SmuxSession:
     def _violated(self, text: str) -> None:
         if self._up:
             self._counters.MuxErrs += 1
-            self._fail(text)
+            self._fail(PeerBrokeProtocol(text))
 
     # for the streams
 
@@ -369,7 +375,7 @@ class SmuxSession:
         self._timer = None
         now = self.clock.seconds()
         if now - self._heard >= KEEPALIVE_TIMEOUT and not self._readingPaused:
-            self._fail(f"nothing heard for {KEEPALIVE_TIMEOUT:.0f} s")
+            self._fail(PeerSilent(f"nothing heard for {KEEPALIVE_TIMEOUT:.0f} s"))
             return
         if now >= self._nextNOP:
             self._nextNOP = now + self._keepalive
@@ -400,9 +406,10 @@ class SmuxSession:
         if self._up:
             self._sender.loseConnection()
 
-    def _fail(self, text: str) -> None:
-        self._log.warn("Session with {peer} ended: {text}", peer=shown(self.transport.getPeer()), text=text)
-        self._end(Failure(ConnectionLost(text)))
+    def _fail(self, reason: ConnectionLost) -> None:
+        peer = shown(self.transport.getPeer())
+        self._log.warn("Session with {peer} ended: {text}", peer=peer, text=" ".join(reason.args))
+        self._end(Failure(reason))
         self.transport.abortConnection()
 
     def _end(self, reason: Failure) -> None:

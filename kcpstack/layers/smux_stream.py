@@ -23,7 +23,8 @@ an announced peer sent                  what its protocol did, and what we do
 ======================================  ===================================================
 FIN                                     ended its direction; ours goes on without limit
 mark after FIN                          closed: our unsent data is dropped, connectionLost
-mark before FIN                         aborted: connectionLost at once, ConnectionLost
+mark before FIN                         aborted: connectionLost at once, PeerAborted; or
+                                        PeerClosedDown where it cuts all streams
 ======================================  ===================================================
 
 Other peers only send FIN.  Old ones (smux 1.5.16) have closed both directions then, newer ones
@@ -41,15 +42,17 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kcpstack.errors import PeerAborted, PeerClosedDown
 from kcpstack.interfaces import IStreamTransport
 from kcpstack.layers.smux_flow import ByteQueue, ReceiveWindow, SendWindow
 from kcpstack.layers.smux_frames import FIN, HEADER_SIZE, NOP, PSH, encodeHeader, encodeUpdate
+from kcpstack.layers.tcpmanners import TCPManners
 
 __all__ = ["SmuxStream", "PEER_FIN_GRACE", "FIN_LAG"]
 
@@ -62,7 +65,7 @@ FIN_LAG = 1.0  # seconds; long enough to read what is there, short enough not to
 
 
 @implementer(IStreamTransport)
-class SmuxStream:
+class SmuxStream(TCPManners):
     """A stream.  Made by its session, which calls the methods under "for the session".
 
     Like Twisted's TCP: ``write`` never refuses, a producer is paused while SEND_HIGH_WATER bytes
@@ -364,7 +367,7 @@ class SmuxStream:
         if self._reason is not None:
             return
         if self._remoteAborted:
-            self._finish(Failure(ConnectionLost("the peer aborted the stream")))
+            self._finish(Failure(self._abortReason()))
             return
         if self._remoteClosed:
             self._dropOutput()
@@ -434,8 +437,13 @@ class SmuxStream:
 
     def _closeReason(self) -> Failure:
         if self._shortfall:
-            return Failure(ConnectionLost("the peer closed before it had read everything"))
+            return Failure(PeerAborted("the peer closed before it had read everything"))
         return Failure(ConnectionDone())
+
+    def _abortReason(self) -> Exception:
+        if self._session.peerCuts:
+            return PeerClosedDown("the peer closes down, and cut the stream")
+        return PeerAborted("the peer aborted the stream")
 
     def _finish(self, reason: Failure) -> None:
         """Leave no trace in the session; the protocol is told at the end of the turn."""

@@ -23,9 +23,11 @@ import cramjam
 import google_crc32c
 from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kcpstack.addresses import shown
+from kcpstack.errors import PeerBrokeProtocol
 from kcpstack.interfaces import ICompressor, ISessionTransport
 from kcpstack.layers.passing import PassingTransport
 
@@ -209,7 +211,7 @@ class CompressedTransport(PassingTransport):
 
     Below it is an IProtocol on the session's ISessionTransport; above, the protocol sees it as its
     ISessionTransport.  A damaged stream ends the session (``abortConnection``), counted in
-    CompressionErrs and logged once.
+    CompressionErrs and logged once; the protocol above is told that the peer broke the protocol.
 
     With ``recognise`` (a server) the peer's first byte decides: the beginning of a snappy stream
     (0xff), or anything else, which is then passed on unchanged in both directions.  Until it has
@@ -228,6 +230,7 @@ class CompressedTransport(PassingTransport):
         self._kept: list[bytes] = []
         self._producer: tuple[Any, bool] | None = None
         self._aborted = False
+        self._damage: Failure | None = None
 
     # IProtocol, for the session below
 
@@ -253,7 +256,7 @@ class CompressedTransport(PassingTransport):
             self._protocol.dataReceived(data)
 
     def connectionLost(self, reason: Any) -> None:
-        self._protocol.connectionLost(reason)
+        self._protocol.connectionLost(self._damage or reason)
 
     def _decide(self, compressed: bool) -> None:
         self._undecided = False
@@ -271,6 +274,7 @@ class CompressedTransport(PassingTransport):
 
     def _damaged(self, error: ValueError) -> None:
         self._aborted = True
+        self._damage = Failure(PeerBrokeProtocol(str(error)))
         self._counters.CompressionErrs += 1
         self._log.warn("Session with {peer} ended: {error}", peer=shown(self.getPeer()), error=error)
         self.transport.abortConnection()
@@ -282,8 +286,14 @@ class CompressedTransport(PassingTransport):
             self._kept.append(data)
         elif self._compressor is None:
             self.transport.write(data)
-        elif data:
-            self.transport.write(self._compressor.compress(data))
+        elif data and not self._aborted:
+            try:
+                compressed = self._compressor.compress(data)
+            except Exception:  # noqa: BLE001 - a stranger's compressor must not stop who writes
+                self._log.failure("Session with {peer} ended: it could not be compressed", peer=shown(self.getPeer()))
+                self.abortConnection()
+                return
+            self.transport.write(compressed)
 
     def abortConnection(self) -> None:
         self._aborted = True

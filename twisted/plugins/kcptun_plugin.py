@@ -18,8 +18,11 @@ from kcpstack.ciphers.builtin import (
     xor,
     xtea,
 )
+from kcpstack.endpointstrings import ClientParser, ServerParser
 
 kcptun = ServiceMaker("kcptun", "kcpstack.service", "A TCP tunnel over KCP: kcptun, in Twisted.", "kcptun")
+kcpClient = ClientParser()
+kcpServer = ServerParser()
 
 __all__ = [
     "aes",
@@ -31,6 +34,8 @@ __all__ = [
     "connect",
     "endpoint",
     "fixed",
+    "kcpClient",
+    "kcpServer",
     "kcptun",
     "none",
     "null",
