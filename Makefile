@@ -3,7 +3,7 @@
 #   make demo    the tunnel at work over a bad path, in under two minutes
 #   make test    all tests; PYTEST="-k smux -x" hands options on
 #   make docs    the documentation, in docs/_build/html
-#   make lint    ruff
+#   make lint    ruff and mypy
 #   make clean   back to what git has
 
 PYTEST = -n 3
@@ -33,8 +33,9 @@ docs:
 lint:
 	tools/environment.sh lint
 	$(python) -m ruff check .
+	$(python) -m mypy
 
 clean:
-	rm -rf .venv build docs/_build *.egg-info .pytest_cache .hypothesis .ruff_cache
+	rm -rf .venv build docs/_build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find . -name dropin.cache -delete
