@@ -125,7 +125,7 @@ class UDPTransport:
 
     def send(self, batch: Batch, address: PeerAddress | None) -> None:
         """See IDatagramTransport."""
-        if self._socket is None:
+        if self._socket is None or not batch:
             return
         self._counters.OutPkts += len(batch)
         self._counters.OutBytes += sum(batch.ends) - sum(batch.starts)
