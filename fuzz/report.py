@@ -1,0 +1,94 @@
+"""The table of the last run, made from its logs: ``python -m fuzz.report [--folder .fuzz] [--write docs/fuzz-run.txt]``.
+
+Of a target with several logs (``TARGET.log``, ``TARGET.2.log``...) runs and seconds are summed, and the rest is of the
+last.  The page docs/fuzz-your-layer.rst includes what this writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from fuzz.targets import TARGETS
+
+__all__ = ["Run", "readLog", "table"]
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+BEGUN = re.compile(r"^begun: (\S+) (\S+) UTC")
+PROGRESS = re.compile(r"^#(\d+)\s+(\w+)\s+cov: (\d+) ft: (\d+) corp: (\d+)/(\S+)", re.MULTILINE)
+DONE = re.compile(r"^Done (\d+) runs in (\d+) second", re.MULTILINE)
+FINDING = re.compile(r"Test unit written to (\S+)")
+
+
+class Run(NamedTuple):
+    """What the logs of one target say."""
+
+    date: str
+    seconds: int
+    executions: int
+    edges: int
+    features: int
+    corpus: str
+    findings: int
+
+
+def readLog(text: str) -> Run:
+    """What one log says.  Raises ValueError where a run has left nothing to report."""
+    begun, steps, done = BEGUN.match(text), list(PROGRESS.finditer(text)), DONE.search(text)
+    findings = len(FINDING.findall(text))
+    if begun is None or not steps or (done is None and not findings):
+        raise ValueError("this run has not ended")
+    last = steps[-1]
+    executions, seconds = (int(done[1]), int(done[2])) if done else (int(last[1]), 0)
+    return Run(begun[1], seconds, executions, int(last[3]), int(last[4]), f"{last[5]} ({last[6]})", findings)
+
+
+def table(runs: dict[str, Run]) -> Iterator[str]:
+    """The table in reStructuredText, and a sentence that says when, how long and on what."""
+    dates = sorted({run.date for run in runs.values()})
+    seconds = sum(run.seconds for run in runs.values())
+    machine = f"CPython {platform.python_version()} on {platform.machine()}"
+    yield f"Of {' and '.join(dates)}: {len(runs)} targets, one process at a time, {seconds} s in all "
+    yield f"({seconds / 60:.0f} minutes), {machine}, on cores shared with others."
+    yield from ("", ".. list-table::", "   :header-rows: 1", "   :widths: 14 34 10 8 8 8 8 12 8", "")
+    head = ["Target", "What it reads", "Runs", "Seconds", "Runs/s", "Edges", "Features", "Corpus", "Findings"]
+    rows = [head]
+    for name, run in runs.items():
+        rate = f"{run.executions / run.seconds:,.0f}" if run.seconds else "-"
+        numbers = [f"{run.executions:,}", str(run.seconds), rate, str(run.edges), str(run.features), run.corpus]
+        rows.append([f"``{name}``", TARGETS[name], *numbers, str(run.findings)])
+    for row in rows:
+        for column, cell in enumerate(row):
+            yield f"   {'* -' if column == 0 else '  -'} {cell}"
+
+
+def _readAll(folder: Path) -> dict[str, Run]:
+    runs = {}
+    for name in TARGETS:
+        logs = sorted((folder / "logs").glob(f"{name}.*log"), key=lambda path: path.stat().st_mtime)
+        each = [readLog(log.read_text(errors="replace")) for log in logs]
+        if each:
+            sums = {field: sum(getattr(run, field) for run in each) for field in ("seconds", "executions", "findings")}
+            runs[name] = each[-1]._replace(**sums)
+    return runs
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m fuzz.report", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=CHECKOUT / ".fuzz")
+    parser.add_argument("--write", type=Path, help="the file to write, instead of printing")
+    asked = parser.parse_args(arguments)
+    text = "\n".join(table(_readAll(asked.folder))) + "\n"
+    if asked.write is None:
+        sys.stdout.write(text)
+    else:
+        asked.write.write_text(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

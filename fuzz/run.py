@@ -1,0 +1,107 @@
+"""Fuzzing with atheris: ``python -m fuzz.run TARGET... [--seconds N] [--folder .fuzz]``; ``all`` is every target.
+
+One process for each target, one after the other, at a low priority.  In the folder:
+
+- ``corpus/TARGET``   seeds and what was found beside them; kept, so that the next run begins where this one ended
+- ``crashes/TARGET``  inputs that broke a promise, with what libFuzzer calls them
+- ``logs/TARGET.log`` what libFuzzer said, the last run's; ``python -m fuzz.report`` makes a table of them
+
+The exit status is 1 where any target found something.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+from fuzz.targets import TARGETS
+
+__all__ = ["libFuzzerArguments", "main"]
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+INSTRUMENTED = ["kcpstack"]
+LENGTH_MAX = 8192  # bytes of an input; steps of a protocol, not bulk
+UNIT_SECONDS = 10  # an input that takes longer is a finding
+MEMORY = 1500  # MB of the process; more is a finding
+NICENESS = 10
+ONE = "--one"  # this process fuzzes: what comes after is its target, seconds and folder
+
+
+def main(arguments: list[str]) -> int:
+    if arguments[:1] == [ONE]:
+        name, seconds, folder = arguments[1:]
+        fuzz(name, int(seconds), Path(folder))  # ends the process
+    parser = argparse.ArgumentParser(prog="python -m fuzz.run", description="Fuzz decoders with atheris.")
+    parser.add_argument("targets", nargs="+", choices=[*TARGETS, "all"], metavar="TARGET", help=", ".join([*TARGETS, "all"]))
+    parser.add_argument("--seconds", type=int, default=60, help="for each target (60)")
+    parser.add_argument("--folder", type=Path, default=CHECKOUT / ".fuzz", help="for corpora, findings and logs (.fuzz)")
+    asked = parser.parse_args(arguments)
+    found = [name for name in _named(asked.targets) if _ran(name, asked.seconds, asked.folder.resolve())]
+    if found:
+        print(f"findings: {', '.join(found)}; the inputs are in {asked.folder}/crashes")
+    return int(bool(found))
+
+
+def _named(targets: list[str]) -> list[str]:
+    return list(TARGETS) if "all" in targets else list(dict.fromkeys(targets))
+
+
+def _ran(name: str, seconds: int, folder: Path) -> bool:
+    """Fuzz one target in a process of its own; whether it found something."""
+    log = folder / "logs" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))}
+    command = [sys.executable, "-m", "fuzz.run", ONE, name, str(seconds), str(folder)]
+    with log.open("w") as written:
+        print(f"begun: {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, for {seconds} s", file=written, flush=True)
+        done = subprocess.run(command, cwd=CHECKOUT, env=environment, stdout=written, stderr=written, check=False)
+    *_, last = [line for line in log.read_text(errors="replace").splitlines() if "exec/s" in line or "Error" in line] or [""]
+    print(f"{name}: {'found something' if done.returncode else 'nothing found'}: {last}", flush=True)
+    return done.returncode != 0
+
+
+def fuzz(name: str, seconds: int, folder: Path) -> None:
+    """Fuzz in this process, and end it."""
+    os.nice(NICENESS)
+    try:
+        import atheris
+    except ImportError:
+        sys.exit("atheris is missing: pip install '.[fuzz]' (it has wheels for some Pythons only)")
+    with atheris.instrument_imports(include=INSTRUMENTED):
+        from fuzz.corpus import writeSeeds
+        from fuzz.targets import load
+
+        target = load(name)
+    _forgetLogs()
+    writeSeeds(name, target, folder / "corpus" / name)
+    (folder / "crashes" / name).mkdir(parents=True, exist_ok=True)
+    atheris.Setup([sys.argv[0], *libFuzzerArguments(name, seconds, folder)], target.check)
+    atheris.Fuzz()
+
+
+def libFuzzerArguments(name: str, seconds: int, folder: Path) -> list[str]:
+    """The options that a target is run with, and its corpus."""
+    return [
+        f"-max_total_time={seconds}",
+        f"-max_len={LENGTH_MAX}",
+        f"-timeout={UNIT_SECONDS}",
+        f"-rss_limit_mb={MEMORY}",
+        f"-artifact_prefix={folder}/crashes/{name}/",
+        "-print_final_stats=1",
+        str(folder / "corpus" / name),
+    ]
+
+
+def _forgetLogs() -> None:
+    """Twisted keeps what is logged until somebody wants it, which nobody does here."""
+    from twisted.logger import globalLogBeginner
+
+    globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
