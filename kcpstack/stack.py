@@ -80,7 +80,8 @@ class Port:
     --mtu leaves no room for data."""
 
     def __init__(self, transport: IDatagramTransport, settings: Settings, around: Surroundings) -> None:
-        self.layers = around.layers(settings)
+        self.around = around
+        self.reconfigure(settings)
         cipher = self.layers.cipher.build(derivePass(settings.key), around.randomBytes)
         self.received: Callable[[Batch], None] = _drop
         self.refused: Callable[[], None] = _ignore
@@ -96,8 +97,6 @@ class Port:
             around.strangers,
         )
         self.schedule = Schedule(around.clock)
-        self.settings = settings
-        self.around = around
         self.overhead = transport.overhead + self.crypt.overhead  # bytes around a datagram, before FEC
         checkRoom(settings.mtu, self.overhead)
         self.plainBatch = outboundBatch(settings.mtu, self.overhead)
@@ -111,6 +110,7 @@ class Port:
         """Build new sessions with these settings; what the port itself was made with must be the same."""
         self.settings = settings
         self.layers = self.around.layers(settings)
+        self.newCode = CheckedCodes(self.layers.erasure, self.around.findings)
 
     def datagramsReceived(self, batch: Batch) -> None:
         check, arrived = self._check, batch.addresses
@@ -158,11 +158,9 @@ class Conversation:
         self._finished = finished
         self.pathFaulty: Callable[[PathFault], None] = _ignore
         self._remote = address or remote
-        newCode = CheckedCodes(port.layers.erasure)
-        self._decoder = FECDecoder(around.counters, newCode)
-        self._encoder = FECEncoder(newCode=newCode)
+        self._decoder = FECDecoder(around.counters, port.newCode)
+        self._encoder = FECEncoder(newCode=port.newCode)
         self._mismatch: tuple[int, int] | None = None  # what the peer's FEC is, where we have said so
-        self._impossible: tuple[int, int] | None = None  # what the peer's FEC is, and our erasure code cannot do
         self.mux: SmuxSession | None = None
         self._fec: AnsweringFEC | CallingFEC | None = None
         if wantsFEC:
@@ -213,12 +211,8 @@ class Conversation:
         """Send with other parameters where what arrives says so."""
         isOurs = self.mux is not None and self.mux.peerAnnounced
         chosen = fec.choose(self._decoder, isOurs, self.session.spoken)
-        if chosen not in ((self._encoder.parameters or NO_FEC), self._impossible):
-            try:
-                self._encoder.reconfigure(*chosen)
-            except ValueError as error:
-                self._impossible = chosen
-                self._sayImpossible(chosen, error)
+        if (self._encoder.parameters or NO_FEC) != chosen:
+            self._encoder.reconfigure(*chosen)
             self.session.batch = self._outbound()
         if fec.mismatch != self._mismatch:
             self._mismatch = fec.mismatch
@@ -236,16 +230,6 @@ class Conversation:
             theirs="no FEC" if seen == NO_FEC else "FEC {}/{}".format(*seen),
             data=settings.datashard,
             parity=settings.parityshard,
-        )
-
-    def _sayImpossible(self, chosen: tuple[int, int], error: ValueError) -> None:
-        self._port.around.findings.warn(
-            ("erasure", self._remote and self._remote[0], chosen),
-            "{peer} uses FEC {data}/{parity}, which our --erasure cannot do ({why}): we send none",
-            peer=shown(self._remote),
-            data=chosen[0],
-            parity=chosen[1],
-            why=error,
         )
 
     def _outbound(self) -> Batch:

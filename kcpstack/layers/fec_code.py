@@ -14,23 +14,35 @@ from twisted.python.reflect import qual
 from zope.interface import implementer
 
 from kcpstack.interfaces import IErasureCode
-from kcpstack.lograte import FaultLog
+from kcpstack.lograte import FaultLog, RareLog
 
 __all__ = ["CheckedCode", "CheckedCodes"]
 
 
 class CheckedCodes:
-    """Makes CheckedCodes of ``factory`` (IErasureCodeFactory): what FECEncoder and FECDecoder call to make one."""
+    """Makes the codes of ``factory`` (IErasureCodeFactory): what FECEncoder and FECDecoder call to make one.
 
-    def __init__(self, factory: Any) -> None:
+    ``findings`` is told of numbers that a peer uses and the factory has no code for."""
+
+    def __init__(self, factory: Any, findings: RareLog) -> None:
         self._factory = factory
+        self._findings = findings
         self._faults = FaultLog(_log, f"The erasure code {factory.name}")
 
     def __call__(self, dataShards: int, parityShards: int) -> CheckedCode:
         """Raises ValueError, and nothing else, where there is no code with these numbers."""
         try:
             return CheckedCode(self._factory.build(dataShards, parityShards), dataShards, parityShards, self._faults)
-        except ValueError:
+        except ValueError as error:
+            self._findings.warn(
+                ("erasure", dataShards, parityShards),
+                "A peer uses FEC {data}/{parity}, for which --erasure {name} has no code ({why}): what it loses is not "
+                "rebuilt, and it gets none back",
+                data=dataShards,
+                parity=parityShards,
+                name=self._factory.name,
+                why=error,
+            )
             raise
         except Exception as error:
             self._faults.failed("to be built")

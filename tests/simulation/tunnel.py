@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from kcpstack.client import Client
 from kcpstack.counters import Counters
 from kcpstack.options import Address, ClientSettings, ServerSettings
+from kcpstack.seams import layersOf
 from kcpstack.server import Server
 from kcpstack.stack import Surroundings
 from kcpstack.testing.network import SimulatedNetwork, advanceUntil
@@ -42,15 +43,25 @@ class Echo(Recorder):
 
 class Tunnel:
     """A server that gives each stream a protocol of ``serves``, and a client.  ``options`` are both ends',
-    ``client`` the client's own; ``faults`` are the network's."""
+    ``client`` the client's own; ``faults`` are the network's.  ``layers`` are what both ends are made of, or
+    the client alone where there are ``serverLayers``."""
 
     def __init__(
-        self, serves=Echo, listening: bool = True, resolveName=defer.succeed, faults=None, client=None, **options
+        self,
+        serves=Echo,
+        listening: bool = True,
+        resolveName=defer.succeed,
+        faults=None,
+        client=None,
+        layers=layersOf,
+        serverLayers=None,
+        **options,
     ) -> None:
         self.clock = Clock()
         self.network = SimulatedNetwork(self.clock, 1, **{"delay": 10.0, **(faults or {})})
         self.options = options
         self.clientOptions = {"remoteaddr": Address(*SERVER), **(client or {})}
+        self.layers, self.serverLayers = layers, serverLayers or layers
         self.serves = serves
         self.served: list = []
         self.server = None
@@ -64,7 +75,7 @@ class Tunnel:
     def newClient(self, resolveName=defer.succeed) -> Client:
         return Client(
             ClientSettings(**self.clientOptions, **self.options),
-            Surroundings(self.clock, self.counters, random.Random(2 + len(self.sockets)).randbytes),
+            Surroundings(self.clock, self.counters, random.Random(2 + len(self.sockets)).randbytes, self.layers),
             lambda peer: self.newSocket(peer),
             resolveName,
         )
@@ -74,7 +85,7 @@ class Tunnel:
         if factory is None:
             factory = Factory()
             factory.buildProtocol = lambda address: self.served.append(self.serves()) or self.served[-1]
-        around = Surroundings(self.clock, Counters(), random.Random(1).randbytes)
+        around = Surroundings(self.clock, Counters(), random.Random(1).randbytes, self.serverLayers)
         self.transport = self.network.transport(SERVER)
         self.server = Server(ServerSettings(**self.options), around, self.transport, factory)
         self.server.open()
