@@ -3,13 +3,16 @@
 #   make demo    the tunnel at work over a bad path, in under two minutes
 #   make test    all tests; PYTEST="-k smux -x" hands options on
 #   make docs    the documentation, in docs/_build/html
+#   make fuzz    a coverage-guided fuzzer on TARGET (all), SECONDS (60) for each
 #   make lint    ruff and mypy
 #   make clean   back to what git has
 
 PYTEST = -n 3
+TARGET = all
+SECONDS = 60
 python = .venv/bin/python
 
-.PHONY: help demo test docs lint clean
+.PHONY: help demo test docs fuzz lint clean
 .SILENT:
 
 help:
@@ -29,6 +32,10 @@ docs:
 	tools/environment.sh docs
 	$(python) -m sphinx -q -W --keep-going -b html docs docs/_build/html
 	echo "docs/_build/html/index.html"
+
+fuzz:
+	tools/environment.sh fuzz
+	$(python) -m fuzz.run $(TARGET) --seconds $(SECONDS)
 
 lint:
 	tools/environment.sh lint
