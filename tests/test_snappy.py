@@ -17,9 +17,9 @@ from vectorstreams import isPayload, kcpStream, streamsOf
 from zope.interface.verify import verifyObject
 
 from kcpstack.counters import Counters
+from kcpstack.errors import PeerBrokeProtocol
 from kcpstack.interfaces import ICompressor, ISessionTransport
 from kcpstack.layers.smux_frames import PSH, FrameDecoder
-from kcpstack.errors import PeerBrokeProtocol
 from kcpstack.layers.snappy import CHUNK_SIZE, CompressedTransport, SnappyCodec
 
 IDENTIFIER = b"\xff\x06\x00\x00sNaPpY"
