@@ -354,16 +354,3 @@ def test_alignedArrivalsAreOpenedWhereTheyLie() -> None:
     buffer = batch.buffer
     assert builtin.aes.build(KEY, Nonces()).openBatch(batch) == 0
     assert batch.buffer is buffer
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_noViewOfTheBufferIsLeftBehind(name: str) -> None:
-    cipher = OURS[name].build(KEY, Nonces())
-    outbound = outboundBatch(1372, cipher.overhead)
-    outbound.append(b"datagram")
-    cipher.sealBatch(outbound)
-    inbound = inboundBatch([bytes(sealed) for sealed in outbound] + [b"garbage"])
-    arrived = inbound.buffer
-    cipher.openBatch(inbound)
-    for buffer in (outbound.buffer, inbound.buffer, arrived):
-        buffer.extend(b"raises BufferError while a view is alive")

@@ -14,8 +14,7 @@ same bytes: there is no chance in it.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from zope.interface.verify import verifyObject
@@ -23,6 +22,15 @@ from zope.interface.verify import verifyObject
 from kcpstack.batch import Batch, inboundBatch, outboundBatch
 from kcpstack.ciphers import batchCipher
 from kcpstack.interfaces import IBatchCipher, ICipherFactory, IPacketCipher
+from kcpstack.testing.checks import (
+    bytesKept,
+    check,
+    checkFactory,
+    flipped,
+    linesRun,
+    repeatableBytes,
+    repeatableSource,
+)
 
 __all__ = ["CipherConformance", "openAll", "openOne", "sealAll", "sealOne"]
 
@@ -30,6 +38,8 @@ LONGEST = 1500  # bytes sealed: a whole Ethernet packet, which no option of the 
 LENGTHS = [1372, 1, 2, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 60, 100, 0, 1000, 1371, 1373, 1372, 1372]
 GARBAGE_LENGTHS = [*range(70), 1372, 1500, 1501, 9000, 65507]  # 65507: the longest UDP payload
 COPIES = 64  # datagrams in a large batch
+KEPT_MAX = 2 * 1024 * 1024  # bytes; room for a batch and a window against replay, not for a history
+NONCE_MAX = 64  # random bytes for a datagram
 PORT = 29900  # of peers
 
 
@@ -81,27 +91,24 @@ class CipherConformance:
     # ---------------------------------------------------------------- what is declared
 
     def test_factoryIsAsDeclared(self) -> None:
-        verifyObject(ICipherFactory, self.factory)
-        name = self.factory.name
-        _check(isinstance(name, str) and name, f"a name is a str and not empty: {name!r}")
-        _check(name == name.lower(), f"a name is lower case: {name!r}")
+        checkFactory(ICipherFactory, self.factory)
 
     def test_cipherIsAsDeclared(self) -> None:
         cipher = self._build()
         shapes = [shape for shape in (IBatchCipher, IPacketCipher) if shape.providedBy(cipher)]
-        _check(shapes, f"{cipher!r} provides neither IBatchCipher nor IPacketCipher")
+        check(shapes, f"{cipher!r} provides neither IBatchCipher nor IPacketCipher")
         for shape in shapes:
             verifyObject(shape, cipher)
 
     def test_overheadIsTheSameAlways(self) -> None:
         cipher = self._build()
         overhead = cipher.overhead
-        _check(isinstance(overhead, int) and overhead >= 0, f"overhead is an int from 0: {overhead!r}")
-        _check(self._build().overhead == overhead, "overhead differs from one cipher to the next")
+        check(isinstance(overhead, int) and overhead >= 0, f"overhead is an int from 0: {overhead!r}")
+        check(self._build().overhead == overhead, "overhead differs from one cipher to the next")
         for datagram in self._datagrams(overhead):
             sealed = sealOne(cipher, datagram)
-            _check(len(sealed) == len(datagram) + overhead, f"{len(datagram)} bytes became {len(sealed)}")
-        _check(cipher.overhead == overhead, "overhead changed with use")
+            check(len(sealed) == len(datagram) + overhead, f"{len(datagram)} bytes became {len(sealed)}")
+        check(cipher.overhead == overhead, "overhead changed with use")
 
     # ---------------------------------------------------------------- round trips
 
@@ -109,31 +116,31 @@ class CipherConformance:
         sender, receiver = self._build(1), self._build(2)
         for datagram in self._datagrams(sender.overhead):
             opened = openOne(receiver, sealOne(sender, datagram))
-            _check(opened == datagram, f"{len(datagram)} bytes came back as {opened!r}")
+            check(opened == datagram, f"{len(datagram)} bytes came back as {opened!r}")
 
     def test_batchOpensOneByOne(self) -> None:
         sender, receiver = self._build(1), self._build(2)
         datagrams = self._datagrams(sender.overhead) * 2
         opened = [openOne(receiver, sealed) for sealed in sealAll(sender, datagrams)]
-        _check(opened == datagrams, "a sealed batch does not open one by one")
+        check(opened == datagrams, "a sealed batch does not open one by one")
 
     def test_oneByOneOpensAsABatch(self) -> None:
         sender, receiver = self._build(1), self._build(2)
         datagrams = self._datagrams(sender.overhead) * 2
         opened = openAll(receiver, [sealOne(sender, datagram) for datagram in datagrams])
-        _check(opened == datagrams, "what was sealed one by one does not open as a batch")
+        check(opened == datagrams, "what was sealed one by one does not open as a batch")
 
     def test_largeBatch(self) -> None:
         sender, receiver = self._build(1), self._build(2)
-        datagrams = [_bytes(3, LONGEST - sender.overhead)] * COPIES
-        _check(openAll(receiver, sealAll(sender, datagrams)) == datagrams, "a large batch is damaged")
+        datagrams = [repeatableBytes(3, LONGEST - sender.overhead)] * COPIES
+        check(openAll(receiver, sealAll(sender, datagrams)) == datagrams, "a large batch is damaged")
 
     def test_emptyBatch(self) -> None:
         cipher = batchCipher(self._build())
         outbound, inbound = outboundBatch(LONGEST, cipher.overhead), inboundBatch([])
         cipher.sealBatch(outbound)
-        _check(cipher.openBatch(inbound) == 0, "nothing was refused of an empty batch")
-        _check(len(outbound) == len(inbound) == 0, "an empty batch stays empty")
+        check(cipher.openBatch(inbound) == 0, "nothing was refused of an empty batch")
+        check(len(outbound) == len(inbound) == 0, "an empty batch stays empty")
 
     # ---------------------------------------------------------------- bounds and ownership
 
@@ -144,32 +151,32 @@ class CipherConformance:
             batch.append(datagram)
         starts = list(batch.starts)
         cipher.sealBatch(batch)
-        _check(batch.starts == [start - cipher.overhead for start in starts], "starts go back by overhead")
+        check(batch.starts == [start - cipher.overhead for start in starts], "starts go back by overhead")
         for i, end in enumerate(batch.ends):
-            _check(end <= (i + 1) * batch.stride, f"datagram {i} left its slot")
+            check(end <= (i + 1) * batch.stride, f"datagram {i} left its slot")
 
     def test_batchCanBeUsedAgain(self) -> None:
         sender, receiver = batchCipher(self._build(1)), self._build(2)
         batch = outboundBatch(LONGEST, sender.overhead)
         for turn in range(3):
-            datagrams = [_bytes(turn, LONGEST - sender.overhead)] * (turn + 1)
+            datagrams = [repeatableBytes(turn, LONGEST - sender.overhead)] * (turn + 1)
             for datagram in datagrams:
                 batch.append(datagram)
             sender.sealBatch(batch)
             opened = openAll(receiver, [bytes(sealed) for sealed in batch])
-            _check(opened == datagrams, "a batch sealed in a buffer used before is damaged")
+            check(opened == datagrams, "a batch sealed in a buffer used before is damaged")
             batch.clear()
 
     def test_orderAndPlaceInTheBufferAreFree(self) -> None:
         sender, receiver = batchCipher(self._build(1)), self._build(2)
-        datagrams = [_bytes(i, length) for i, length in enumerate((60, 1300, 1, 33, 60))]
+        datagrams = [repeatableBytes(i, length) for i, length in enumerate((60, 1300, 1, 33, 60))]
         outbound = _scattered(datagrams, sender.overhead)
         sender.sealBatch(outbound)
         sealed = [bytes(one) for one in outbound]
-        _check([openOne(receiver, one) for one in sealed] == datagrams, "scattered datagrams seal wrongly")
+        check([openOne(receiver, one) for one in sealed] == datagrams, "scattered datagrams seal wrongly")
         inbound = _scattered(sealed, 0)
         batchCipher(receiver).openBatch(inbound)
-        _check([bytes(one) for one in inbound] == datagrams, "scattered datagrams open wrongly")
+        check([bytes(one) for one in inbound] == datagrams, "scattered datagrams open wrongly")
 
     def test_laterUseLeavesEarlierBatchesAlone(self) -> None:
         sender, receiver = batchCipher(self._build(1)), batchCipher(self._build(2))
@@ -181,9 +188,9 @@ class CipherConformance:
         sealed = [bytes(one) for one in first]
         opened = inboundBatch(sealed)
         receiver.openBatch(opened)
-        openAll(receiver, sealAll(sender, [_bytes(9, len(datagram)) for datagram in datagrams]))
-        _check([bytes(one) for one in first] == sealed, "sealing another batch changed this one")
-        _check([bytes(one) for one in opened] == datagrams, "opening another batch changed this one")
+        openAll(receiver, sealAll(sender, [repeatableBytes(9, len(datagram)) for datagram in datagrams]))
+        check([bytes(one) for one in first] == sealed, "sealing another batch changed this one")
+        check([bytes(one) for one in opened] == datagrams, "opening another batch changed this one")
 
     def test_packetShapeKeepsItsContract(self) -> None:
         sender, receiver = self._build(1), self._build(2)
@@ -191,60 +198,196 @@ class CipherConformance:
             return
         for datagram in self._datagrams(sender.overhead):
             sealed = sender.seal(memoryview(datagram))
-            _check(type(sealed) is bytes, f"seal returns bytes, not {type(sealed)}")
+            check(type(sealed) is bytes, f"seal returns bytes, not {type(sealed)}")
             opened = receiver.open(memoryview(sealed))
-            _check(type(opened) is bytes, f"open returns bytes, not {type(opened)}")
+            check(type(opened) is bytes, f"open returns bytes, not {type(opened)}")
+
+    def test_whatIsSealedAndOpenedIsNobodysButTheCallers(self) -> None:
+        sender, receiver = self._build(1), self._build(2)
+        outbound = outboundBatch(LONGEST, batchCipher(sender).overhead)
+        outbound.append(repeatableBytes(1, 1000))
+        batchCipher(sender).sealBatch(outbound)
+        inbound = inboundBatch([*outbound, b"garbage"])
+        arrived = inbound.buffer
+        batchCipher(receiver).openBatch(inbound)
+        for buffer in (outbound.buffer, inbound.buffer, arrived):
+            buffer.extend(b"raises BufferError while a view is alive")
+
+    def test_packetShapeReturnsBytesOfItsOwn(self) -> None:
+        sender, receiver = self._build(1), self._build(2)
+        if not IPacketCipher.providedBy(sender):
+            return
+        datagrams = self._datagrams(sender.overhead)
+        given = [bytearray(datagram) for datagram in datagrams]
+        sealed = []
+        for datagram in given:
+            sealed.append(sender.seal(memoryview(datagram).toreadonly()))
+            datagram[:] = bytes(len(datagram))
+        arrived = [bytearray(one) for one in sealed]
+        opened = []
+        for one in arrived:
+            opened.append(receiver.open(memoryview(one).toreadonly()))
+            one[:] = bytes(len(one))
+        check(opened == datagrams, "what seal or open had returned changed with what it was made of, or later")
+        for buffer in (*given, *arrived):
+            buffer.extend(b"raises BufferError while a view is alive")
+
+    def test_ciphersAreIndependent(self) -> None:
+        alone, beside, other = self._build(1), self._build(1), self._build(3)
+        for datagram in self._datagrams(alone.overhead):
+            sealed = sealOne(alone, datagram)
+            sealAll(other, [datagram, b"something else"])
+            openAll(other, [sealed, b"garbage"])
+            check(sealOne(beside, datagram) == sealed, "what one cipher did changed what another makes")
+
+    def test_sealingIsRepeatable(self) -> None:
+        datagrams = self._datagrams(self._build().overhead)
+        first, second = (sealAll(self._build(7), datagrams) for _ in range(2))
+        check(first == second, "with the same random bytes other sealed bytes came out: a run cannot be replayed")
+
+    # ---------------------------------------------------------------- replay
+
+    def test_aReplayedDatagramDoesNoHarm(self) -> None:
+        sender, receiver = self._build(1), self._build(2)
+        datagrams = self._datagrams(sender.overhead)
+        for datagram, sealed in zip(datagrams, sealAll(sender, datagrams)):
+            check(openOne(receiver, sealed) == datagram, "a datagram did not open the first time")
+            for _ in range(3):
+                again = openOne(receiver, sealed)
+                check(again in (None, datagram), f"opened again it is {again!r}")
+
+    def test_aReplayInOneBatchDoesNoHarm(self) -> None:
+        sender, receiver = self._build(1), self._build(2)
+        one, other = sealAll(sender, [b"one datagram", b"another one"])
+        opened = openAll(receiver, [one, one, other, one, other])
+        first = [*dict.fromkeys(opened)]
+        check(first == [b"one datagram", b"another one"], f"of a batch with copies came {opened}")
+
+    def test_anyOrderOpens(self) -> None:
+        sender, receiver = self._build(1), self._build(2)
+        datagrams = self._datagrams(sender.overhead)
+        sealed = sealAll(sender, datagrams)
+        opened = [openOne(receiver, one) for one in reversed(sealed)]
+        check(opened == datagrams[::-1], "datagrams that overtake each other do not open")
+
+    def test_lostOnesAreNotMissed(self) -> None:
+        sender, receiver = self._build(1), self._build(2)
+        datagrams = self._datagrams(sender.overhead) * 2
+        opened = openAll(receiver, sealAll(sender, datagrams)[1::3])
+        check(opened == datagrams[1::3], "a datagram does not open without the ones before it")
+
+    def test_aLaterReceiverOpensWhatASenderSendsNow(self) -> None:
+        sender = self._build(1)
+        sealAll(sender, [b"long ago"] * 1000)
+        check(openOne(self._build(2), sealOne(sender, b"now")) == b"now", "a receiver that began later opens nothing")
+
+    # ---------------------------------------------------------------- bounds
+
+    def test_workIsBoundedByTheBatch(self) -> None:
+        def sealing(copies: int) -> int:
+            cipher = self._build(1)
+            return linesRun(lambda: sealAll(cipher, [repeatableBytes(1, 1000)] * copies))
+
+        def opening(copies: int) -> int:
+            sealed = sealAll(self._build(1), [repeatableBytes(1, 1000)] * copies)
+            cipher = self._build(2)
+            return linesRun(lambda: openAll(cipher, sealed))
+
+        for work, small, large in (("sealing", sealing(8), sealing(32)), ("opening", opening(8), opening(32))):
+            check(large <= 6 * small + 1000, f"{work} four times as many took {large} lines instead of {small}")
+
+    def test_garbageCostsNoMoreThanAGoodDatagram(self) -> None:
+        sealed = sealAll(self._build(1), [repeatableBytes(1, 1000)] * 20)
+        cipher = self._build(2)
+        good = linesRun(lambda: openAll(cipher, sealed))
+        bad = linesRun(lambda: openAll(cipher, [flipped(one, 8 * len(one) - 1) for one in sealed]))
+        check(bad <= 4 * good + 1000, f"twenty good datagrams took {good} lines, and twenty bad ones {bad}")
+
+    def test_whatIsKeptIsBounded(self) -> None:
+        sender, receiver = self._build(1), self._build(2)
+        datagrams = [repeatableBytes(1, LONGEST - sender.overhead)] * COPIES
+
+        def exchange() -> None:
+            openAll(receiver, [*sealAll(sender, datagrams), *sealAll(sender, datagrams)[:5], b"garbage" * 100])
+
+        exchange()
+        held = bytesKept([exchange] * 20)
+        check(held <= KEPT_MAX, f"{held} bytes are kept after 20 batches")
+
+    def test_theRandomBytesAskedForAreBounded(self) -> None:
+        asked: list[int] = []
+        source = repeatableSource(1)
+
+        def randomBytes(count: int) -> bytes:
+            asked.append(count)
+            return source(count)
+
+        cipher = self.factory.build(self.key, randomBytes)
+        asked.clear()
+        sealed = sealAll(cipher, [b"datagram"] * COPIES)
+        check(sum(asked) <= COPIES * NONCE_MAX, f"{COPIES} datagrams took {sum(asked)} random bytes")
+        asked.clear()
+        openAll(cipher, [*sealed, b"garbage"])
+        check(not asked, f"opening took random bytes: {asked}")
 
     # ---------------------------------------------------------------- what is not ours
 
     def test_garbageIsRefused(self) -> None:
-        garbage = [_bytes(length, length) for length in GARBAGE_LENGTHS]
+        garbage = [repeatableBytes(length, length) for length in GARBAGE_LENGTHS]
         self._refusesAll(garbage)
 
     def test_everyTruncationIsRefused(self) -> None:
-        sealed = sealOne(self._build(1), _bytes(1, 40))
+        sealed = sealOne(self._build(1), repeatableBytes(1, 40))
         self._refusesAll(sealed[:length] for length in range(len(sealed)))
 
     def test_everyExtensionIsRefused(self) -> None:
-        sealed = sealOne(self._build(1), _bytes(1, 40))
-        self._refusesAll(sealed + _bytes(i, i) for i in range(1, 40))
+        sealed = sealOne(self._build(1), repeatableBytes(1, 40))
+        self._refusesAll(sealed + repeatableBytes(i, i) for i in range(1, 40))
         self._refusesAll(sealed + bytes(i) for i in range(1, 40))
 
+    def test_everyLostByteIsRefused(self) -> None:
+        sealed = sealOne(self._build(1), bytes(range(40)))
+        self._refusesAll(sealed[:i] + sealed[i + 1 :] for i in range(self.unprotected, len(sealed)))
+
+    def test_joinedDatagramsAreRefused(self) -> None:
+        one, other = sealAll(self._build(1), [repeatableBytes(1, 40), repeatableBytes(2, 40)])
+        self._refusesAll([one + other, one[: len(one) // 2] + other[len(other) // 2 :]])
+
     def test_everyFlippedBitIsRefused(self) -> None:
-        sealed = sealOne(self._build(1), _bytes(1, 40))
-        self._refusesAll(_flipped(sealed, bit) for bit in range(8 * self.unprotected, 8 * len(sealed)))
+        sealed = sealOne(self._build(1), repeatableBytes(1, 40))
+        self._refusesAll(flipped(sealed, bit) for bit in range(8 * self.unprotected, 8 * len(sealed)))
 
     def test_anotherKeyIsRefused(self) -> None:
-        other = self.factory.build(bytes(byte ^ 0xA5 for byte in self.key), _randomBytes(3))
+        other = self.factory.build(bytes(byte ^ 0xA5 for byte in self.key), repeatableSource(3))
         sealed = sealAll(other, self._datagrams(other.overhead))
         if self.keyed:
             self._refusesAll(sealed)
         else:
             opened = openAll(self._build(), sealed)
-            _check(len(opened) == len(sealed), "a cipher without a key refused another's datagrams")
+            check(len(opened) == len(sealed), "a cipher without a key refused another's datagrams")
 
     def test_refusedOnesLeaveTheOthersInOrder(self) -> None:
         if not self.authenticates:
             return
         sender, receiver = self._build(1), batchCipher(self._build(2))
-        datagrams = [_bytes(i, 100 + i) for i in range(6)]
+        datagrams = [repeatableBytes(i, 100 + i) for i in range(6)]
         sealed = sealAll(sender, datagrams)
-        bad = [_flipped(one, 8 * len(one) - 1) for one in sealed]
+        bad = [flipped(one, 8 * len(one) - 1) for one in sealed]
         batch = inboundBatch(
             [b"", *sealed[:2], bad[2], b"short", *sealed[2:4], bad[0], *sealed[4:], bad[5]],
             [(letter, PORT) for letter in "-ab--cd-ef-"],
         )
-        _check(receiver.openBatch(batch) == 5, "openBatch returns how many were refused")
-        _check([bytes(datagram) for datagram in batch] == datagrams, "the good ones are not in order")
-        _check(batch.addresses == [(letter, PORT) for letter in "abcdef"], f"addresses went astray: {batch.addresses}")
+        check(receiver.openBatch(batch) == 5, "openBatch returns how many were refused")
+        check([bytes(datagram) for datagram in batch] == datagrams, "the good ones are not in order")
+        check(batch.addresses == [(letter, PORT) for letter in "abcdef"], f"addresses went astray: {batch.addresses}")
 
     # ---------------------------------------------------------------- details
 
     def _build(self, seed: int = 0) -> Any:
-        return self.factory.build(self.key, _randomBytes(seed))
+        return self.factory.build(self.key, repeatableSource(seed))
 
     def _datagrams(self, overhead: int) -> list[bytes]:
-        return [_bytes(length, length) for length in [*LENGTHS, LONGEST - overhead]]
+        return [repeatableBytes(length, length) for length in [*LENGTHS, LONGEST - overhead]]
 
     def _refusesAll(self, bad: Iterable[bytes]) -> None:
         """All are refused, or at least (where anything goes) none does harm; one by one, too."""
@@ -252,33 +395,13 @@ class CipherConformance:
         arrived = list(bad)
         batch = inboundBatch(arrived, [("192.0.2.1", number) for number in range(len(arrived))])
         refused = cipher.openBatch(batch)
-        _check(refused + len(batch) == len(arrived), f"{refused} refused, {len(batch)} left of {len(arrived)}")
+        check(refused + len(batch) == len(arrived), f"{refused} refused, {len(batch)} left of {len(arrived)}")
         left = [(arrived[number], bytes(opened)) for (_, number), opened in zip(batch.addresses or (), batch)]
         for sealed, opened in left:
-            _check(not self.authenticates, f"taken for one of ours: {sealed!r}")
-            _check(len(opened) == len(sealed) - cipher.overhead, f"{len(sealed)} bytes became {len(opened)}")
+            check(not self.authenticates, f"taken for one of ours: {sealed!r}")
+            check(len(opened) == len(sealed) - cipher.overhead, f"{len(sealed)} bytes became {len(opened)}")
         for sealed in arrived:
-            _check(openOne(cipher, sealed) is None or not self.authenticates, f"taken for one of ours alone: {sealed!r}")
-
-
-def _check(holds: Any, otherwise: str) -> None:
-    """Raise AssertionError unless ``holds``; unlike assert, also under ``python -O``."""
-    if not holds:
-        raise AssertionError(otherwise)
-
-
-def _randomBytes(seed: int) -> Callable[[int], bytes]:
-    return random.Random(f"nonces {seed}").randbytes
-
-
-def _bytes(seed: int, length: int) -> bytes:
-    return random.Random(f"data {seed}").randbytes(length)
-
-
-def _flipped(data: bytes, bit: int) -> bytes:
-    changed = bytearray(data)
-    changed[bit // 8] ^= 1 << bit % 8
-    return bytes(changed)
+            check(openOne(cipher, sealed) is None or not self.authenticates, f"taken for one of ours alone: {sealed!r}")
 
 
 def _scattered(datagrams: list[bytes], overhead: int) -> Batch:
