@@ -12,12 +12,14 @@ docs/closing.rst tells what that means for applications.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from kcpstack.layers.kcp import KCPSession
+from kcpstack.layers.relay import RelayFactory
 from kcpstack.layers.smux import SmuxSession
 from kcpstack.schedule import Schedule
 
@@ -69,7 +71,11 @@ class Drain:
     streams, where there is one.  Whoever makes a Drain calls ``sessionEnded`` after each session."""
 
     def __init__(
-        self, clock: Any, muxes: Callable[[], list[SmuxSession]], endAll: Callable[[], Any], relays: Any = None
+        self,
+        clock: IReactorTime,
+        muxes: Callable[[], list[SmuxSession]],
+        endAll: Callable[[], Deferred[None] | None],
+        relays: RelayFactory | None = None,
     ) -> None:
         self._clock = clock
         self._muxes = muxes
@@ -79,7 +85,7 @@ class Drain:
         self._began = clock.seconds()
         self._outcome: Outcome | None = None  # once it is known
         self._lost = self._unacknowledged = 0  # of sessions that failed while we waited
-        self._timer: Any = None
+        self._timer: IDelayedCall | None = None
         self._over = False
         self._closed: Outcome | None = None  # once the sockets are closed, too
         self._waiters: list[Deferred[Outcome]] = []
@@ -184,7 +190,7 @@ class Drain:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
 
-    def _ended(self, result: Any, outcome: Outcome) -> None:
+    def _ended(self, result: object, outcome: Outcome) -> None:
         self._closed = outcome
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:

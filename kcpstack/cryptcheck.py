@@ -16,19 +16,20 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from kcpstack.addresses import shown
-from kcpstack.batch import Batch, inboundBatch
+from kcpstack.batch import Batch, PeerAddress, inboundBatch
 from kcpstack.ciphers import batchCipher, cipherNames, derivePass, findCipher
+from kcpstack.interfaces import IBatchCipher
 from kcpstack.lograte import RareLog
 
 __all__ = ["CryptCheck"]
 
 # Whether opened bytes (buffer, start, end) are what a peer sends.
-LooksRight = Callable[[Any, int, int], bool]
+LooksRight = Callable[[bytearray, int, int], bool]
 
 
 class CryptCheck:
@@ -45,10 +46,10 @@ class CryptCheck:
         overhead: int,
         defaultKey: str,
         looksRight: LooksRight,
-        clock: Any,
+        clock: IReactorTime,
         findings: RareLog,
     ) -> None:
-        self.suspects: dict[Any, _Suspect] = {}  # by address, the oldest first
+        self.suspects: dict[PeerAddress, _Suspect] = {}  # by address, the oldest first
         self.refusesNothing = overhead < CHECKSUM_LENGTH
         self._crypt = crypt
         self._key = key
@@ -70,7 +71,7 @@ class CryptCheck:
             if suspect is not None and end - start <= SAMPLE_LONGEST:
                 suspect.samples.append(bytes(batch.buffer[start:end]))
 
-    def datagramsOpened(self, arrived: Sequence[Any], batch: Batch) -> None:
+    def datagramsOpened(self, arrived: Sequence[PeerAddress], batch: Batch) -> None:
         """To be called after a batch was opened, where some were refused, or there are suspects, or the
         cipher refuses nothing.  ``arrived`` are the addresses of before."""
         if self._findings.full:  # nothing more may be said: a flood should cost no more than the opening
@@ -99,7 +100,7 @@ class CryptCheck:
         else:
             self._refused(address, 1)
 
-    def _refused(self, address: Any, count: int) -> None:
+    def _refused(self, address: PeerAddress, count: int) -> None:
         suspect = self.suspects.get(address)
         if suspect is None:
             while len(self.suspects) >= SUSPECTS_MAX:
@@ -130,7 +131,7 @@ class CryptCheck:
                 self._try(0, address, suspect)
                 return
 
-    def _try(self, number: int, address: Any, suspect: _Suspect) -> None:
+    def _try(self, number: int, address: PeerAddress, suspect: _Suspect) -> None:
         """Try one candidate, and the next one in the next turn of the reactor."""
         if not self._candidates:
             self._candidates = _candidates(self._crypt, self._key, self._defaultKey)
@@ -143,21 +144,23 @@ class CryptCheck:
         else:
             self._clock.callLater(0, self._try, number + 1, address, suspect)
 
-    def _opens(self, cipher: Any, samples: Iterable[bytes]) -> bool:
+    def _opens(self, cipher: IBatchCipher | None, samples: Iterable[bytes]) -> bool:
         """Whether a cipher makes of raw datagrams what a peer sends: of one of them where it has a checksum,
         else of all, for a few bytes may look right by chance."""
+        if cipher is None:
+            return False
         try:
             enough = all if cipher.overhead < CHECKSUM_LENGTH else any
             return enough(self._opensOne(cipher, sample) for sample in samples)
-        except Exception:  # noqa: BLE001 - a stranger's cipher, or None where it could not be built
+        except Exception:  # noqa: BLE001 - a stranger's cipher
             return False
 
-    def _opensOne(self, cipher: Any, sample: bytes) -> bool:
+    def _opensOne(self, cipher: IBatchCipher, sample: bytes) -> bool:
         batch = inboundBatch([sample])
         cipher.openBatch(batch)
         return bool(batch) and self._looksRight(batch.buffer, batch.starts[0], batch.ends[0])
 
-    def _finish(self, address: Any, found: _Candidate | None, finding: str) -> None:
+    def _finish(self, address: PeerAddress, found: _Candidate | None, finding: str) -> None:
         self._busy = False
         self._findings.warn(
             (address[0], found), "Datagrams from {peer} {finding}", peer=shown(address), finding=finding
@@ -203,8 +206,8 @@ class _Candidate:
         self.key = key
 
     @cached_property
-    def cipher(self) -> Any:
-        """An IBatchCipher; None where it cannot be built."""
+    def cipher(self) -> IBatchCipher | None:
+        """None where it cannot be built."""
         try:
             return batchCipher(findCipher(self.crypt).build(derivePass(self.key), bytes))
         except Exception:  # noqa: BLE001 - a stranger's plug-in

@@ -10,11 +10,12 @@ import errno
 import os
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.selectreactor import SelectReactor
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
 
 try:
@@ -23,6 +24,8 @@ except ImportError:  # Windows has no such limits
     resource = None  # type: ignore[assignment]
 
 __all__ = ["AcceptErrors", "CannotBegin", "fileLimit", "listening", "raiseFileLimit"]
+
+T = TypeVar("T")
 
 
 class CannotBegin(CannotListenError):
@@ -40,7 +43,7 @@ class CannotBegin(CannotListenError):
         return f"{self._given}: {text}{f': {remedy}' if remedy else ''}"
 
 
-def listening(given: str, listen: Callable[[], Any], isRange: bool = False) -> Any:
+def listening(given: str, listen: Callable[[], T], isRange: bool = False) -> T:
     """What ``listen()`` returns.  Where it raises CannotListenError or OSError, raises CannotBegin of
     ``given``, the option with its value."""
     try:
@@ -51,7 +54,7 @@ def listening(given: str, listen: Callable[[], Any], isRange: bool = False) -> A
         raise CannotBegin(given, CannotListenError("", 0, OSError(error.errno, error.strerror))) from None
 
 
-def raiseFileLimit(reactor: Any) -> None:
+def raiseFileLimit(reactor: object) -> None:
     """Let this process have as many files open as it may without asking anybody: a connection takes one.  Not
     where ``reactor`` uses select(2), which cannot watch those from 1024 on."""
     if resource is None or isinstance(reactor, SelectReactor):
@@ -71,9 +74,9 @@ def fileLimit() -> int | None:
 @implementer(ILogObserver)
 class AcceptErrors:
     """Stands in for the log of a Twisted port, which says several lines for each connection that cannot be
-    accepted: one warning in PERIOD seconds of ``clock`` (IReactorTime), with a count."""
+    accepted: one warning in PERIOD seconds of ``clock``, with a count."""
 
-    def __init__(self, clock: Any) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._quietUntil = float("-inf")
         self._unsaid = 0
@@ -83,7 +86,7 @@ class AcceptErrors:
         if hasattr(port, "_logger"):
             port._logger = Logger(port._logger.namespace, observer=self)
 
-    def __call__(self, event: Any) -> None:
+    def __call__(self, event: LogEvent) -> None:
         if "address" not in event and "acceptError" not in event:
             return  # of the steps that Twisted takes
         now = self._clock.seconds()

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 __all__ = ["BoundedLog", "FaultLog", "RareLog"]
 
 
 class BoundedLog:
-    """Passes on LINES lines in each PERIOD seconds of ``clock`` (IReactorTime); the first line of the next
+    """Passes on LINES lines in each PERIOD seconds of ``clock``; the first line of the next
     period says how many were left out."""
 
-    def __init__(self, log: Logger, clock: Any) -> None:
+    def __init__(self, log: Logger, clock: IReactorTime) -> None:
         self._log = log
         self._clock = clock
         self._periodEnds = 0.0
@@ -38,10 +39,10 @@ class BoundedLog:
 
 
 class RareLog:
-    """Warnings about peers: each at most once in RARE_PERIOD seconds of ``clock`` (IReactorTime), and
+    """Warnings about peers: each at most once in RARE_PERIOD seconds of ``clock``, and
     RARE_LINES of them all together, the last of which says so.  What it remembers is bounded by that."""
 
-    def __init__(self, log: Logger, clock: Any) -> None:
+    def __init__(self, log: Logger, clock: IReactorTime) -> None:
         self._log = log
         self._clock = clock
         self._saidAt: dict[Hashable, float] = {}  # the oldest first

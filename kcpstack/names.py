@@ -5,27 +5,35 @@ from __future__ import annotations
 import encodings.idna  # noqa: F401 - names need it, and what is first imported after chroot or setuid may not be found
 import ipaddress
 import socket
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.internet import defer, endpoints
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import DNSLookupError, TimeoutError
-from twisted.internet.interfaces import IResolutionReceiver
+from twisted.internet.interfaces import (
+    IAddress,
+    IHostResolution,
+    IListeningPort,
+    IProtocolFactory,
+    IResolutionReceiver,
+    IStreamClientEndpoint,
+)
 from zope.interface import implementer
 
+from kcpstack.interfaces import IRelayTarget
 from kcpstack.listening import AcceptErrors
-from kcpstack.options import RelayTarget, Target, UnixAddress
+from kcpstack.options import Address, RelayTarget, Target, UnixAddress
 from kcpstack.seams import RELAY_TARGETS
 
 __all__ = ["listenStream", "resolveName", "targetEndpoint"]
 
 
-def listenStream(reactor: Any, local: Target, factory: Any) -> Any:
-    """Listen at a client's ``--localaddr``; returns the IListeningPort.  Raises CannotListenError, and OSError
+def listenStream(reactor: Any, local: Address | UnixAddress, factory: IProtocolFactory) -> IListeningPort:
+    """Listen at a client's ``--localaddr``.  Raises CannotListenError, and OSError
     of a Unix socket's lock."""
     if isinstance(local, UnixAddress):
         # The lock beside the socket lets a file that a killed process left behind be told from one in use.
-        port = reactor.listenUNIX(local.path, factory, BACKLOG, wantPID=True)
+        port: IListeningPort = reactor.listenUNIX(local.path, factory, BACKLOG, wantPID=True)
     else:
         everywhere = "::" if socket.has_dualstack_ipv6() else ""
         port = reactor.listenTCP(local.port, factory, BACKLOG, local.host or everywhere)
@@ -33,11 +41,12 @@ def listenStream(reactor: Any, local: Target, factory: Any) -> Any:
     return port
 
 
-def targetEndpoint(reactor: Any, target: Target) -> Any:
-    """The IStreamClientEndpoint of a server's ``--target``.  Raises ValueError where that is a relay target
+def targetEndpoint(reactor: Any, target: Target) -> IStreamClientEndpoint:
+    """The endpoint of a server's ``--target``.  Raises ValueError where that is a relay target
     which does not take its argument."""
     if isinstance(target, RelayTarget):
-        return RELAY_TARGETS.find(target.name).endpoint(reactor, target.argument)
+        found: IRelayTarget = RELAY_TARGETS.find(target.name)
+        return found.endpoint(reactor, target.argument)
     if isinstance(target, UnixAddress):
         return endpoints.UNIXClientEndpoint(reactor, target.path)
     literal = _literal(target.host)
@@ -71,7 +80,7 @@ def _literal(host: str) -> str | None:
     return host if mapped is None else str(mapped)
 
 
-def _tooLate(result: Any, seconds: float) -> Any:
+def _tooLate(result: object, seconds: float) -> NoReturn:
     raise TimeoutError(string=f"its name was not resolved within {seconds:.0f} s: does this machine reach its DNS?")
 
 
@@ -80,12 +89,12 @@ class _Addresses:
     def __init__(self, host: str, result: defer.Deferred[str]) -> None:
         self._host = host
         self._result = result
-        self._found: list[Any] = []
+        self._found: list[IPv4Address | IPv6Address] = []
 
-    def resolutionBegan(self, resolution: Any) -> None:
+    def resolutionBegan(self, resolution: IHostResolution) -> None:
         """Nothing to do: a resolution is not cancelled."""
 
-    def addressResolved(self, address: Any) -> None:
+    def addressResolved(self, address: IAddress) -> None:
         if isinstance(address, (IPv4Address, IPv6Address)):
             self._found.append(address)
 

@@ -8,36 +8,45 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from typing import Any
+from typing import Protocol
 
-__all__ = ["Schedule"]
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+__all__ = ["Member", "Schedule"]
+
+
+class Member(Protocol):
+    """What waits."""
+
+    def due(self, now: float) -> None:
+        """Its time has come."""
 
 
 class Schedule:
     """Calls ``member.due(now)`` when its time has come.  ``now`` and all times are milliseconds of
-    ``clock`` (IReactorTime), as floats.
+    ``clock``, as floats.
 
     Members are told apart by identity.  ``due`` is never called from inside another call of this
     object's methods, and an exception in it is the reactor's to log, without harm to the others."""
 
-    def __init__(self, clock: Any) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._heap: list[tuple[float, int, Any]] = []
-        self._wanted: dict[Any, float] = {}  # member: the one time that counts
+        self._heap: list[tuple[float, int, Member]] = []
+        self._wanted: dict[Member, float] = {}  # member: the one time that counts
         self._serial = 0  # breaks ties, so that members are never compared
-        self._timer: Any | None = None
+        self._timer: IDelayedCall | None = None
         self._timerAt = 0.0
         self._late = False
         self._calling = 0.0  # ms; the latest time asked for by those being called
-        self._soon: dict[Any, None] = {}  # insertion order is calling order
-        self._soonCall: Any | None = None
+        self._soon: dict[Member, None] = {}  # insertion order is calling order
+        self._soonCall: IDelayedCall | None = None
 
     def now(self) -> float:
         """The time in milliseconds.  While members are being called it is at least what they asked
         for, so that rounding cannot make one wake up a hair too early, for ever."""
         return max(float(self._clock.seconds()) * 1000.0, self._calling)
 
-    def at(self, member: Any, when: float | None) -> None:
+    def at(self, member: Member, when: float | None) -> None:
         """Call ``member.due`` at ``when`` and forget its former time; None: do not call it."""
         if when is None:
             if self._wanted.pop(member, None) is not None:
@@ -52,13 +61,13 @@ class Schedule:
             self._compact()
         self._arm()
 
-    def soon(self, member: Any) -> None:
+    def soon(self, member: Member) -> None:
         """Call ``member.due`` once this turn of the reactor is over, however often it is asked."""
         self._soon[member] = None
         if self._soonCall is None:
             self._soonCall = self._clock.callLater(0, self._turnOver)
 
-    def forget(self, member: Any) -> None:
+    def forget(self, member: Member) -> None:
         """Never call ``member`` again, but for a call that may be under way."""
         self._soon.pop(member, None)
         if self._soonCall is not None and not self._soon:
@@ -86,7 +95,7 @@ class Schedule:
         self._late = False
         self._timer = None
         limit = self.now() + TIMER_SLACK
-        members: deque[Any] = deque()
+        members: deque[Member] = deque()
         while self._heap and self._heap[0][0] <= limit:
             when, _, member = heapq.heappop(self._heap)
             if self._wanted.get(member) == when:
@@ -95,7 +104,7 @@ class Schedule:
                 self._calling = when
         self._call(members)
 
-    def _call(self, members: deque[Any]) -> None:
+    def _call(self, members: deque[Member]) -> None:
         try:
             while members:
                 members.popleft().due(self.now())

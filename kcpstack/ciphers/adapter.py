@@ -8,8 +8,6 @@ keeps or returns can reach into a batch, and nothing that it does while opening 
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.logger import Logger
 from twisted.python.components import registerAdapter
 from twisted.python.reflect import qual
@@ -37,7 +35,7 @@ class PacketCipherAdapter:
 
     _log = Logger()
 
-    def __init__(self, cipher: Any) -> None:
+    def __init__(self, cipher: IPacketCipher) -> None:
         self._cipher = cipher
         self._name = qual(type(cipher))
         self._faults = FaultLog(self._log, f"The cipher {self._name}")

@@ -8,7 +8,6 @@ Every command imports this to learn the names, so what is slow to import waits u
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from zope.interface import implementer
@@ -18,7 +17,7 @@ from kcpstack.ciphers.cfb import fromAlgorithm
 from kcpstack.ciphers.library import Unavailable, findAlgorithm
 from kcpstack.ciphers.plain import NoneCipher, NullCipher
 from kcpstack.ciphers.xor import XORCipher
-from kcpstack.interfaces import ICipherFactory
+from kcpstack.interfaces import IBatchCipher, ICipherFactory
 
 __all__ = [
     "CipherFactory",
@@ -48,14 +47,14 @@ unavailable: dict[str, str] = {}
 class CipherFactory:
     """A name, and the function ``(key, randomBytes) -> cipher`` that it stands for."""
 
-    def __init__(self, name: str, make: Callable[[bytes, Callable[[int], bytes]], Any]) -> None:
+    def __init__(self, name: str, make: Callable[[bytes, Callable[[int], bytes]], IBatchCipher]) -> None:
         self.name = name
         self._make = make
 
     def __repr__(self) -> str:
         return f"<CipherFactory {self.name}>"
 
-    def build(self, key: bytes, randomBytes: Callable[[int], bytes]) -> Any:
+    def build(self, key: bytes, randomBytes: Callable[[int], bytes]) -> IBatchCipher:
         return self._make(key, randomBytes)
 
 
@@ -67,34 +66,34 @@ def _fromLibrary(name: str, algorithmName: str, keyLength: int) -> CipherFactory
         unavailable[name] = str(reason)
         return None
 
-    def make(key: bytes, randomBytes: Callable[[int], bytes]) -> Any:
+    def make(key: bytes, randomBytes: Callable[[int], bytes]) -> IBatchCipher:
         return fromAlgorithm(algorithm(key[:keyLength]), randomBytes)
 
     return CipherFactory(name, make)
 
 
-def _tea(key: bytes, randomBytes: Callable[[int], bytes]) -> Any:
+def _tea(key: bytes, randomBytes: Callable[[int], bytes]) -> IBatchCipher:
     from kcpstack.ciphers.columns import ColumnCFBCipher
     from kcpstack.kernels.tea import TEACipher
 
     return ColumnCFBCipher(TEACipher(key[:16], cycles=8), randomBytes)
 
 
-def _xtea(key: bytes, randomBytes: Callable[[int], bytes]) -> Any:
+def _xtea(key: bytes, randomBytes: Callable[[int], bytes]) -> IBatchCipher:
     from kcpstack.ciphers.columns import ColumnCFBCipher
     from kcpstack.kernels.tea import XTEACipher
 
     return ColumnCFBCipher(XTEACipher(key[:16], cycles=32), randomBytes)
 
 
-def _twofish(key: bytes, randomBytes: Callable[[int], bytes]) -> Any:
+def _twofish(key: bytes, randomBytes: Callable[[int], bytes]) -> IBatchCipher:
     from kcpstack.ciphers.columns import ColumnCFBCipher
     from kcpstack.kernels.twofish import TwofishCipher
 
     return ColumnCFBCipher(TwofishCipher(key[:32]), randomBytes)
 
 
-def _salsa20(key: bytes, randomBytes: Callable[[int], bytes]) -> Any:
+def _salsa20(key: bytes, randomBytes: Callable[[int], bytes]) -> IBatchCipher:
     from kcpstack.ciphers.salsa20 import Salsa20Cipher
 
     return Salsa20Cipher(key[:32], randomBytes)

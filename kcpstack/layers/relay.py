@@ -24,12 +24,19 @@ is cut with ``abort`` is reset, since an end that looks clean would pass for all
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone, TimeoutError
-from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IProtocol,
+    IReactorTime,
+    IStreamClientEndpoint,
+    ITCPTransport,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -38,7 +45,7 @@ from zope.interface import implementer
 from kcpstack.addresses import shown
 from kcpstack.interfaces import IStreamTransport
 
-__all__ = ["ClientRelayFactory", "ServerRelayFactory"]
+__all__ = ["ClientRelayFactory", "RelayFactory", "ServerRelayFactory"]
 
 READ_SIZE = 262144  # bytes TCP reads in a turn, and queues before it pauses us; Twisted's 65536 is slower
 REACH_TIMEOUT = 10.0  # seconds to reach a target, names and all; it is near its server
@@ -46,14 +53,14 @@ STREAM_TIMEOUT = 35.0  # seconds to get a stream; more than a client waits for i
 FAILURE_LINES = 10.0  # seconds between two lines about far ends that could not be reached
 
 
-class _RelayFactory(Factory):
+class RelayFactory(Factory):
     """Makes the near ends.  ``reach(protocol)`` connects a protocol to a far end; it may return a
     Deferred, which is cancelled after ``patience`` seconds."""
 
     noisy = False
     _log = Logger()
 
-    def __init__(self, reach: Callable[[Any], Any], patience: float, clock: Any, quiet: bool) -> None:
+    def __init__(self, reach: Callable[[Protocol], object], patience: float, clock: IReactorTime, quiet: bool) -> None:
         self.reach = reach
         self.patience = patience
         self.clock = clock
@@ -63,7 +70,7 @@ class _RelayFactory(Factory):
         self._relays: dict[_Relay, None] = {}
         self._emptyWaiters: list[Deferred[None]] = []
 
-    def buildProtocol(self, addr: Any) -> _End:
+    def buildProtocol(self, addr: IAddress | None) -> _End:
         return _Relay(self).near
 
     @property
@@ -127,44 +134,44 @@ class _RelayFactory(Factory):
         )
 
 
-class ClientRelayFactory(_RelayFactory):
+class ClientRelayFactory(RelayFactory):
     """For the client's listener: relays each accepted connection to a stream of its own.
 
     ``openStream(protocol)`` connects a protocol to a new stream, at once or with the Deferred it
     returns."""
 
-    def __init__(self, openStream: Callable[[Any], Any], clock: Any, quiet: bool = False) -> None:
-        """``clock`` is an IReactorTime.  With ``quiet`` no line is logged for each stream."""
+    def __init__(self, openStream: Callable[[IProtocol], object], clock: IReactorTime, quiet: bool = False) -> None:
+        """With ``quiet`` no line is logged for each stream."""
         super().__init__(openStream, STREAM_TIMEOUT, clock, quiet)
 
 
-class ServerRelayFactory(_RelayFactory):
-    """For the streams that clients open: relays each to a connection to ``target``, an
-    IStreamClientEndpoint, which may be changed for another."""
+class ServerRelayFactory(RelayFactory):
+    """For the streams that clients open: relays each to a connection to ``target``,
+    which may be changed for another."""
 
-    def __init__(self, target: Any, clock: Any, quiet: bool = False) -> None:
-        """``clock`` is an IReactorTime.  With ``quiet`` no line is logged for each stream."""
+    def __init__(self, target: IStreamClientEndpoint, clock: IReactorTime, quiet: bool = False) -> None:
+        """With ``quiet`` no line is logged for each stream."""
         self.target = target
         super().__init__(self._connect, REACH_TIMEOUT, clock, quiet)
 
-    def _connect(self, protocol: Any) -> Deferred[Any]:
+    def _connect(self, protocol: Protocol) -> Deferred[IProtocol]:
         factory = Factory.forProtocol(lambda: protocol)
         factory.noisy = False
-        connected: Deferred[Any] = self.target.connect(factory)
+        connected: Deferred[IProtocol] = self.target.connect(factory)
         return connected
 
 
 class _Relay:
     """Two ends, and what they mean to each other."""
 
-    def __init__(self, factory: _RelayFactory) -> None:
+    def __init__(self, factory: RelayFactory) -> None:
         self.near = _End(self)
         self.far = _End(self)
         self.near.other, self.far.other = self.far, self.near
         self.began = factory.clock.seconds()
         self.whyOver = ""
         self._factory = factory
-        self._reaching: Deferred[Any] | None = None
+        self._reaching: Deferred[object] | None = None
 
     def __str__(self) -> str:
         transport = self.near.transport
@@ -201,7 +208,7 @@ class _Relay:
         else:
             self._join()
 
-    def _reached(self, result: Any) -> None:
+    def _reached(self, result: object) -> None:
         self._reaching = None
 
     def _notReached(self, reason: Failure) -> None:
@@ -248,7 +255,7 @@ class _Relay:
             transport.abortConnection()
 
 
-def _tooLate(result: Any, seconds: float) -> None:
+def _tooLate(result: object, seconds: float) -> NoReturn:
     raise TimeoutError(string=f"not reached within {seconds:.0f} s")
 
 
@@ -257,7 +264,7 @@ class _End(Protocol):
     """The protocol on one of a relay's two transports.  ``received`` counts bytes."""
 
     other: _End
-    transport: Any
+    transport: Any  # of TCP, a Unix socket or a stream: no interface says what they share
 
     def __init__(self, relay: _Relay) -> None:
         self.received = 0

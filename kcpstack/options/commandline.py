@@ -203,7 +203,8 @@ class Options(_TaughtOptions):
 
     def settings(self) -> ClientSettings | ServerSettings:
         """What was asked for, checked.  To be called after ``parseOptions``."""
-        return self.subOptions.settings()
+        found: ClientSettings | ServerSettings = self.subOptions.settings()
+        return found
 
     def getUsage(self, width: int | None = None) -> str:
         return OVERVIEW

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from kcpstack.options.addresses import Address, Target
+from kcpstack.options.addresses import Address, Target, UnixAddress
 from kcpstack.options.table import CLIENT, MODES, SERVER, SHARDS_MAX, TABLE, Option, optionsOf
 
 __all__ = ["ClientSettings", "SETTINGS", "ServerSettings", "Settings"]
@@ -102,7 +102,7 @@ class Settings:
 class ClientSettings(Settings):
     """What a client is built from."""
 
-    localaddr: Target = _default("localaddr", CLIENT)  # noqa: RUF009 - an immutable value
+    localaddr: Address | UnixAddress = _default("localaddr", CLIENT)  # noqa: RUF009 - an immutable value
     remoteaddr: Address = _default("remoteaddr", CLIENT)  # noqa: RUF009 - an immutable value
     conn: int = _default("conn", CLIENT)
     autoexpire: int = _default("autoexpire", CLIENT)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, Protocol
 
 __all__ = ["Choice", "Kind", "Refused", "Text", "WholeNumber", "YesOrNo"]
 
@@ -110,4 +110,14 @@ class Refused:
         return False
 
 
-Kind = Any  # anything with ``accepts``, ``unit``, ``takes`` and ``parse``
+class Kind(Protocol):
+    """What all of these, and those of addresses.py, have."""
+
+    @property
+    def accepts(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def takes(self) -> type: ...
+
+    def parse(self, text: str) -> Any: ...
