@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from kcpstack.ciphers import CIPHERS
 from kcpstack.kernels.qpp import PADS_MAX
 from kcpstack.options.addresses import DialAddress, ListenAddress, TargetAddress
 from kcpstack.options.layernames import LayerName
 from kcpstack.options.values import Choice, Kind, Refused, Text, WholeNumber, YesOrNo
-from kcpstack.seams import BY_MODE, CIPHERS, COMPRESSORS, CONGESTION_CONTROLS, ERASURE_CODES, TRANSPORTS
+from kcpstack.seams import BY_MODE, COMPRESSORS, CONGESTION_CONTROLS, ERASURE_CODES, TRANSPORTS
 
 __all__ = [
     "BOTH",
