@@ -140,11 +140,12 @@ class _Sessions:
     def __init__(self, reactor: Any, newClient: Callable[[], Client], shared: bool, closewait: float) -> None:
         self._reactor = reactor
         self._newClient = newClient
+        self._closewait = closewait
         self.shared = shared
         self._users: dict[Client, int] = {}  # those that are not over
         self._current: Client | None = None  # that new connections share
         self._idle: Any = None  # DelayedCall
-        self._atShutdown = _AtShutdown(reactor, lambda: _all(client.drain(closewait) for client in list(self._users)))
+        self._atShutdown = _AtShutdown(reactor, self._drainAll)
 
     def take(self) -> Client:
         """A client to open a stream of.  Its taker must give it back."""
@@ -176,6 +177,12 @@ class _Sessions:
             self._idle = self._reactor.callLater(IDLE, self._idled, client)
         elif not client.answered:
             self._close(client)
+
+    def _drainAll(self) -> list[defer.Deferred[Any]]:
+        return [
+            client.drain(self._closewait).addCallback(lambda outcome, client=client: self._forget(client))
+            for client in list(self._users)
+        ]
 
     def _idled(self, client: Client) -> None:
         self._idle = self._current = None
@@ -389,15 +396,18 @@ class KCPPort:
         if not self._servers:
             self._atShutdown.remove()
 
-    def _drainAll(self) -> defer.Deferred[Any]:
-        return _all(server.drain(self._settings.closewait) for server in list(self._servers))
+    def _drainAll(self) -> list[defer.Deferred[Any]]:
+        return [
+            server.drain(self._settings.closewait).addCallback(lambda outcome, server=server: self._over(server))
+            for server in list(self._servers)
+        ]
 
 
 class _AtShutdown:
-    """Has ``close()``, which returns a Deferred, called and waited for when the reactor stops, where that is one that
-    can stop; between ``add`` and ``remove``, which may both be called again."""
+    """Has ``close()`` called when the reactor stops, where that is one that can stop, and the Deferreds that it returns
+    waited for; between ``add`` and ``remove``, which may both be called again."""
 
-    def __init__(self, reactor: Any, close: Callable[[], defer.Deferred[Any]]) -> None:
+    def __init__(self, reactor: Any, close: Callable[[], list[defer.Deferred[Any]]]) -> None:
         self._reactor = reactor if IReactorCore.providedBy(reactor) else None
         self._close = close
         self._trigger: Any = None
@@ -415,11 +425,7 @@ class _AtShutdown:
 
     def _fired(self) -> defer.Deferred[Any]:
         self._trigger = None
-        return self._close()
-
-
-def _all(deferreds: Any) -> defer.Deferred[Any]:
-    return defer.DeferredList(list(deferreds))
+        return defer.DeferredList(self._close())
 
 
 def _sayDoubts(settings: ClientSettings | ServerSettings) -> None:
