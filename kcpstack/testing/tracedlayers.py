@@ -300,12 +300,10 @@ class _TracedProtocol(proxyForInterface(IProtocol)):  # type: ignore[misc]
 
     def makeConnection(self, transport: Any) -> None:
         self._bytes.connected(transport)
-        for interface, traced in TRANSPORTS:
-            if interface.providedBy(transport):
-                transport = traced(transport)
-                transport.bytes = self._bytes
-                break
-        self.original.makeConnection(transport)
+        kinds = (kind for interface, kind in TRANSPORTS if interface.providedBy(transport))
+        above = next(kinds, _TracedAnyTransport)(transport)
+        above.stream = self._bytes
+        self.original.makeConnection(above)
 
     def dataReceived(self, data: bytes) -> None:
         self._bytes.saw(data, False)
@@ -315,11 +313,11 @@ class _TracedProtocol(proxyForInterface(IProtocol)):  # type: ignore[misc]
 class _SeenWriting:
     """What a transport for the protocol above does differently from the one below."""
 
-    bytes: _ByteStream
+    stream: _ByteStream
     original: Any
 
     def write(self, data: bytes) -> None:
-        self.bytes.saw(data, True)
+        self.stream.saw(data, True)
         self.original.write(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
@@ -342,12 +340,11 @@ class _TracedAnyTransport(_SeenWriting, proxyForInterface(ITransport)):  # type:
     pass
 
 
-# The first that a transport provides.
+# The first that a transport provides counts.
 TRANSPORTS = (
     (IStreamTransport, _TracedStreamTransport),
     (ISessionTransport, _TracedSessionTransport),
     (ITCPTransport, _TracedTCPTransport),
-    (ITransport, _TracedAnyTransport),
 )
 
 

@@ -103,7 +103,8 @@ class Trace:
                 _log.warn("The trace may be incomplete: {error}", error=error)
 
     def _now(self) -> int:
-        return round(self._clock.seconds() * 1_000_000)
+        seconds: float = self._clock.seconds()
+        return round(seconds * 1_000_000)
 
     def _write(self, block: bytes) -> None:
         if self._file is None:
