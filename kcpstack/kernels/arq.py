@@ -258,11 +258,10 @@ class ARQ:
     def flush(self, now: float, batch: Batch, most: int = FLUSH_DATAGRAMS) -> bool:
         """See IARQ.  In this order: acks, then window probes, then segments sent again, then new
         ones.  At most about ``most`` datagrams at a call."""
-        room = self._sendRoom()
-        sendsNew = self.unsent > 0 and room > 0
-        self._findLost(now, early=not sendsNew)
+        self._findLost(now, early=not (self.unsent and self._sendRoom() > 0))
         self._probeClosedWindow(now)
-        pushes = sendsNew or bool(self._lost)
+        room = self._sendRoom()  # what was found lost has changed it
+        pushes = bool(self._lost) or (self.unsent > 0 and room > 0)
         acks = self._arrived.owesAcks(now, withData=pushes)
         if not (pushes or acks or self._ask or self._tell):
             return False

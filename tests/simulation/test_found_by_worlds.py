@@ -9,6 +9,10 @@ from tunnel import Endless, Recorder, Tunnel
 from twisted.internet.error import ConnectionDone
 from twisted.logger import capturedLogs, formatEvent
 
+from kcpstack.batch import outboundBatch
+from kcpstack.counters import Counters
+from kcpstack.kernels.arq import ARQ, Tuning
+from kcpstack.kernels.congestion import SlowStart
 from kcpstack.kernels.pathcheck import Verdict
 from kcpstack.kernels.segment import PUSH
 
@@ -159,3 +163,13 @@ def test_aReaderWhoIsAloneMayLeaveToo(leaves):
     tunnel.advance(1)
     assert stream.lost is not None and not stream.received
     assert nothingIsLeft(tunnel)
+
+
+def test_whatIsFoundLostClosesTheWindowOfTheSameFlush():
+    """It had sent all that the window of a moment ago allowed, and only then learned that all of it was lost."""
+    arq = ARQ(1, 1000, Tuning(), SlowStart(128), Counters())
+    arq.write(bytes(976 * 5))
+    arq.flush(0.0, outboundBatch(1000, 0))
+    arq.write(bytes(976 * 4))  # ten may be in flight at first
+    arq.flush(5000.0, outboundBatch(1000, 0))
+    assert arq.unacknowledged == 5 and arq.unsent == 976 * 4
