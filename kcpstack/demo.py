@@ -27,8 +27,9 @@ from twisted.internet import defer, task
 from twisted.internet.address import IPv4Address
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.interfaces import IAddress, IPullProducer, ITransport
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.protocols.basic import Int32StringReceiver
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kcpstack.options import Address, ClientSettings, ServerSettings
@@ -122,7 +123,7 @@ class Receiver(Int32StringReceiver):
         else:
             self._ending = True
 
-    def connectionLost(self, reason: Any = None) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._flow.finish(False)
 
 
@@ -144,7 +145,7 @@ class Target(Int32StringReceiver):
         self._actor = Receiver(flow) if flow.direction == UP else Sender(flow, self._expired)
         self._actor.makeConnection(self.transport)
 
-    def connectionLost(self, reason: Any = None) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._actor is not None:
             self._actor.connectionLost(reason)
 
@@ -191,7 +192,7 @@ class Demo:
         """Is the time for sending new data over?"""
         return bool(self._reactor.seconds() - self._began > self.options.seconds)
 
-    def run(self) -> defer.Deferred[Any]:
+    def run(self) -> defer.Deferred[None]:
         """Start all flows.  Fires when each has finished, or the patience is at an end."""
         self._began = self._reactor.seconds()
         endpoint = TCP4ClientEndpoint(self._reactor, LOOPBACK, self.client.port.getHost().port)
@@ -203,7 +204,7 @@ class Demo:
         everything.addTimeout(self.options.seconds + self.options.patience, self._reactor, lambda *_: None)
         return everything.addBoth(self._finished)
 
-    def _finished(self, result: Any) -> None:
+    def _finished(self, result: object) -> None:
         self.elapsed = self._reactor.seconds() - self._began
 
     # ------------------------------------------------------------ what there is to see

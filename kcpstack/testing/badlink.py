@@ -35,10 +35,13 @@ from typing import Any
 from twisted.internet import defer, stdio
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import CannotListenError, ConnectionDone
-from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kcpstack.batch import PeerAddress
 from kcpstack.testing.impairment import FRACTIONS, PERFECT, Faults, Impairment, InFlight
 
 __all__ = ["BadLink", "Control", "changesFrom", "main"]
@@ -58,7 +61,7 @@ class BadLink:
         self,
         reactor: Any,
         target: tuple[str, int],
-        seed: Any = 0,
+        seed: object = 0,
         faults: Faults = PERFECT,
         listen: tuple[str, int] = ("127.0.0.1", 0),
     ) -> None:
@@ -70,9 +73,9 @@ class BadLink:
         self._listen = listen
         self._origin = reactor.seconds()  # of our milliseconds, so that jitter is the same in each run
         self._downstream: _DatagramSocket | None = None
-        self._clients: OrderedDict[Any, _Client] = OrderedDict()  # the least recently heard first
+        self._clients: OrderedDict[PeerAddress, _Client] = OrderedDict()  # the least recently heard first
         self._inFlight = InFlight()
-        self._timer: Any = None
+        self._timer: IDelayedCall | None = None
         self._timerDue = 0.0
 
     def startListening(self) -> None:
@@ -120,7 +123,7 @@ class BadLink:
 
     # ------------------------------------------------------------ datagrams
 
-    def _fromClients(self, arrivals: list[tuple[bytes, Any]]) -> None:
+    def _fromClients(self, arrivals: list[tuple[bytes, PeerAddress]]) -> None:
         now = self._now()
         for datagram, address in arrivals:
             client = self._clients.get(address)
@@ -132,14 +135,14 @@ class BadLink:
                 self._inFlight.add(due, (client.sendUp, arrived))
         self._release()
 
-    def _fromTarget(self, client: _Client, arrivals: list[tuple[bytes, Any]]) -> None:
+    def _fromTarget(self, client: _Client, arrivals: list[tuple[bytes, PeerAddress]]) -> None:
         now = self._now()
         for datagram, _ in arrivals:
             for due, arrived in self.back.offer(datagram, now):
                 self._inFlight.add(due, (client.sendDown, arrived))
         self._release()
 
-    def _newClient(self, address: Any) -> _Client:
+    def _newClient(self, address: PeerAddress) -> _Client:
         assert self._downstream is not None
         if len(self._clients) >= CLIENTS_MAX:
             _, oldest = self._clients.popitem(last=False)
@@ -185,7 +188,7 @@ class _Client:
 
     upstream: _DatagramSocket
 
-    def __init__(self, address: Any, downstream: _DatagramSocket) -> None:
+    def __init__(self, address: PeerAddress, downstream: _DatagramSocket) -> None:
         self._address = address
         self._downstream = downstream
 
@@ -201,14 +204,14 @@ class _DatagramSocket:
     """A UDP socket that is read up to a bound at each turn of the reactor."""
 
     def __init__(
-        self, reactor: Any, sock: socket.socket, received: Callable[[list[tuple[bytes, Any]]], None]
+        self, reactor: Any, sock: socket.socket, received: Callable[[list[tuple[bytes, PeerAddress]]], None]
     ) -> None:
         self.socket = sock
         self._reactor = reactor
         self._received = received
         reactor.addReader(self)
 
-    def send(self, datagram: bytes, address: Any = None) -> bool:
+    def send(self, datagram: bytes, address: PeerAddress | None = None) -> bool:
         """False where the kernel did not take it, or nobody listens at the other end."""
         try:
             if address is None:
@@ -240,7 +243,7 @@ class _DatagramSocket:
         if arrivals:
             self._received(arrivals)
 
-    def connectionLost(self, reason: Any) -> None:
+    def connectionLost(self, reason: Failure) -> None:
         """The reactor stops; or it takes a refusal by the target that waits in the socket for the end of
         a connection (see UDPTransport.connectionLost), and then the socket stays."""
         if not reason.check(ConnectionDone):
@@ -296,7 +299,7 @@ class Control(LineReceiver):
             answer = {"error": str(error)}
         self.sendLine(json.dumps(answer).encode())
 
-    def connectionLost(self, reason: Any = None) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._ended()
 
     def _obey(self, words: list[str]) -> dict[str, Any]:

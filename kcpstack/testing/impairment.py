@@ -102,7 +102,7 @@ class Impairment:
 
     def __init__(
         self,
-        seed: Any,
+        seed: object,
         direction: str,
         faults: Faults = PERFECT,
         trace: deque[Decision] | None = None,

@@ -26,6 +26,7 @@ from typing import Any, Callable, NamedTuple
 from twisted.internet import defer
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
@@ -47,7 +48,7 @@ class SimulatedNetwork:
     (or somebody connected to another peer).  With ``refuses`` set, a transport connected to such an
     address hears ``connectionRefused``, as where no firewall swallows the ICMP message."""
 
-    def __init__(self, clock: Clock, seed: Any, **faults: Any) -> None:
+    def __init__(self, clock: Clock, seed: object, **faults: Any) -> None:
         self.clock = clock
         self.seed = seed
         self.trace: deque[Decision] = deque(maxlen=TRACE_LENGTH)
@@ -169,7 +170,7 @@ class SimulatedTransport:
         self.counters = counters
         self._receiver: IDatagramReceiver | None = None
         self._inFlight = InFlight()
-        self._wakeUp: Any | None = None
+        self._wakeUp: IDelayedCall | None = None
 
     def rebind(self, address: Address) -> None:
         """Look like another address to everybody from now on, as if a NAT in front had forgotten its mapping.
@@ -257,7 +258,7 @@ class SimulatedTransport:
         )
 
 
-def advanceUntil(clock: Clock, condition: Callable[[], Any], seconds: float) -> bool:
+def advanceUntil(clock: Clock, condition: Callable[[], object], seconds: float) -> bool:
     """Let virtual time pass, from one delayed call to the next, until ``condition()`` is true.
 
     Every call runs at its own time (one big ``clock.advance`` would show all of them its end).

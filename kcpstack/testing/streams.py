@@ -88,7 +88,7 @@ class Producer:
         self.stopped += 1
 
 
-def until(clock: Clock, condition: Callable[[], Any], patience: float = PATIENCE) -> None:
+def until(clock: Clock, condition: Callable[[], object], patience: float = PATIENCE) -> None:
     """Let time pass until ``condition()`` is true.  Raises AssertionError where it never is."""
     end = clock.seconds() + patience
     while not condition():

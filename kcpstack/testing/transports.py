@@ -9,10 +9,12 @@ and tells the other end nothing when it closes.  The same seed cuts in the same 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IDelayedCall, IProducer, IProtocol, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -30,7 +32,7 @@ class MemoryTransport:
 
     ``broken`` may be set at any time: what is sent then is lost, as on a dead path."""
 
-    def __init__(self, clock: Any, chance: random.Random | None, latency: float, capacity: int, port: int) -> None:
+    def __init__(self, clock: IReactorTime, chance: random.Random | None, latency: float, capacity: int, port: int) -> None:
         """``chance`` decides where deliveries are cut; None delivers all that has arrived at once.
         ``latency`` is in seconds, ``capacity`` in bytes."""
         self.peer: MemoryTransport
@@ -42,19 +44,19 @@ class MemoryTransport:
         self._latency = latency
         self._capacity = capacity
         self._port = port
-        self._protocol: Any = None
+        self._protocol: IProtocol
         self._outgoing = bytearray()
         self._incoming = bytearray()
-        self._producer: Any = None
+        self._producer: Any = None  # IPushProducer or IPullProducer, as it said when it was registered
         self._streaming = True
         self._producerPaused = False
         self._paused = False
         self._closing = False
-        self._moving: Any = None  # DelayedCalls
-        self._delivering: Any = None
+        self._moving: IDelayedCall | None = None
+        self._delivering: IDelayedCall | None = None
 
-    def start(self, protocol: Any) -> None:
-        """Connect ``protocol`` (IProtocol)."""
+    def start(self, protocol: IProtocol) -> None:
+        """Connect ``protocol``."""
         self._protocol = protocol
         self.connected = True
         protocol.makeConnection(self)
@@ -89,7 +91,7 @@ class MemoryTransport:
                 self._producer.pauseProducing()
         self._moveSoon()
 
-    def writeSequence(self, sequence: Any) -> None:
+    def writeSequence(self, sequence: Iterable[bytes]) -> None:
         self.write(b"".join(sequence))
 
     def loseConnection(self) -> None:
@@ -99,15 +101,15 @@ class MemoryTransport:
     def abortConnection(self) -> None:
         self._lose(Failure(ConnectionAborted()))
 
-    def getPeer(self) -> Any:
+    def getPeer(self) -> IPv4Address:
         return IPv4Address("UDP", "192.0.2.1", self.peer._port)
 
-    def getHost(self) -> Any:
+    def getHost(self) -> IPv4Address:
         return IPv4Address("UDP", "192.0.2.1", self._port)
 
     # IConsumer
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         if self._producer is not None:
             raise RuntimeError("a producer is registered already")
         if not self.connected:
@@ -187,7 +189,7 @@ class MemoryTransport:
 
 
 def connectedPair(
-    clock: Any, seed: int | None = 0, latency: float = 0.01, capacity: int = CAPACITY
+    clock: IReactorTime, seed: int | None = 0, latency: float = 0.01, capacity: int = CAPACITY
 ) -> tuple[MemoryTransport, MemoryTransport]:
     """Two ends of one session; call ``start`` of each.
 
