@@ -32,6 +32,8 @@ PUBLIC = {
     "kcpstack.batch": ALL,
     "kcpstack.counters": ALL,
     "kcpstack.addresses": ALL,
+    "kcpstack.errors": ALL,
+    "kcpstack.endpoints": ALL,
     "kcpstack.options": (
         "Address",
         "ClientSettings",
@@ -69,6 +71,7 @@ PUBLIC = {
     "kcpstack.testing.transports": ALL,
     "kcpstack.testing.network": ALL,
     "kcpstack.testing.impairment": ALL,
+    "kcpstack.testing.tracing": ALL,
     "kcpstack.testing.badlink": ("BadLink", "changesFrom"),
 }
 """What others may import: names by module.  docs/api.rst has them all, and the promise."""

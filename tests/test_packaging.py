@@ -70,7 +70,8 @@ def outside() -> dict[str, str]:
 def test_the_wheel_has_every_module_of_ours_and_one_of_twisted_plugins(source: Path, wheel: Path) -> None:
     expected = {str(path.relative_to(source)) for path in source.glob("kcpstack/**/*.py")}
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert packed == expected | {"kcpstack/py.typed", "twisted/plugins/kcptun_plugin.py"}
+    data = {"kcpstack/py.typed", "kcpstack/testing/kcptun.lua"}
+    assert packed == expected | data | {"twisted/plugins/kcptun_plugin.py"}
 
 
 def test_no_package_of_ours_lacks_its_init() -> None:
