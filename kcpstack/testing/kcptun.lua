@@ -255,13 +255,13 @@ local function dissectSegment(tvb, offset, length, pinfo, tree, said)
 	return item
 end
 
-local function dissectSegments(tvb, offset, pinfo, tree, said)
-	local reported = tvb:reported_len()
-	if offset == reported then
+-- ``finish`` is where they should end, be it in the capture or not.
+local function dissectSegments(tvb, offset, finish, pinfo, tree, said)
+	if offset == finish then
 		complain(tree, said, "no segment")
 	end
-	while offset < reported do
-		local left = reported - offset
+	while offset < finish do
+		local left = finish - offset
 		if left < SEGMENT_HEADER then
 			complain(tree, said, "%d bytes are no segment", left)
 			return
@@ -337,11 +337,7 @@ local function dissectShard(tvb, offset, type, pinfo, tree, said)
 		return
 	end
 	item:set_len(SHARD_HEADER + 2)
-	if tvb:captured_len() - behind <= 2 then
-		sayCut(item, said)
-		return
-	end
-	dissectSegments(tvb(behind + 2, math.min(size, tvb:captured_len() - behind) - 2):tvb(), 0, pinfo, tree, said)
+	dissectSegments(tvb, behind + 2, behind + size, pinfo, tree, said)
 end
 
 local crcTable = {}
@@ -383,7 +379,7 @@ function kcptun.dissector(tvb, pinfo, tree)
 	if type then
 		dissectShard(tvb, offset, type, pinfo, root, said)
 	else
-		dissectSegments(tvb, offset, pinfo, root, said)
+		dissectSegments(tvb, offset, tvb:reported_len(), pinfo, root, said)
 	end
 	said:show(pinfo, "")
 	return tvb:captured_len()
