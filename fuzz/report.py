@@ -1,7 +1,7 @@
-"""The table of the last run, made from its logs: ``python -m fuzz.report [--folder .fuzz] [--write docs/fuzz-run.txt]``.
+"""The table of a folder's runs, made from its logs: ``python -m fuzz.report [--folder .fuzz] [--write docs/fuzz-run.txt]``.
 
-Of a target with several logs (``TARGET.log``, ``TARGET.2.log``...) runs and seconds are summed, and the rest is of the
-last.  The page docs/fuzz-your-layer.rst includes what this writes.
+Of a target with several logs, runs, seconds and findings are summed, and the rest is of the last.  What a run that
+ended in a finding has taken does not count.  The page docs/fuzz-your-layer.rst includes what this writes.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def table(runs: dict[str, Run]) -> Iterator[str]:
 def _readAll(folder: Path) -> dict[str, Run]:
     runs = {}
     for name in TARGETS:
-        logs = sorted((folder / "logs").glob(f"{name}.*log"), key=lambda path: path.stat().st_mtime)
+        logs = sorted((folder / "logs").glob(f"{name}.*.log"), key=lambda path: path.stat().st_mtime)
         each = [readLog(log.read_text(errors="replace")) for log in logs]
         if each:
             sums = {field: sum(getattr(run, field) for run in each) for field in ("seconds", "executions", "findings")}

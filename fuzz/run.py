@@ -4,7 +4,7 @@ One process for each target, one after the other, at a low priority.  In the fol
 
 - ``corpus/TARGET``   seeds and what was found beside them; kept, so that the next run begins where this one ended
 - ``crashes/TARGET``  inputs that broke a promise, with what libFuzzer calls them
-- ``logs/TARGET.log`` what libFuzzer said, the last run's; ``python -m fuzz.report`` makes a table of them
+- ``logs/TARGET.N.log`` what libFuzzer said in the Nth run; ``python -m fuzz.report`` makes a table of them
 
 The exit status is 1 where any target found something.
 """
@@ -52,8 +52,9 @@ def _named(targets: list[str]) -> list[str]:
 
 def _ran(name: str, seconds: int, folder: Path) -> bool:
     """Fuzz one target in a process of its own; whether it found something."""
-    log = folder / "logs" / f"{name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    logs = folder / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    log = logs / f"{name}.{1 + len(list(logs.glob(f'{name}.*.log')))}.log"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))}
     command = [sys.executable, "-m", "fuzz.run", ONE, name, str(seconds), str(folder)]
     with log.open("w") as written:

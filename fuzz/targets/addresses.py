@@ -44,7 +44,7 @@ def check(data: bytes) -> None:
     if isinstance(value, Address):
         assert shown(value).endswith(f":{value.port}")
         assert 0 <= value.port <= PORT_MAX and (not value.last or value.port < value.last <= PORT_MAX)
-        assert value.ports and not any(character.isspace() for character in value.host)
+        assert value.ports and value.host.isprintable() and " " not in value.host
     else:
         assert 0 < len(value.path.encode("utf-8", "surrogateescape")) <= PATH_MAX and "\0" not in value.path
 

@@ -43,11 +43,11 @@ def check(data: bytes) -> None:
         refused.append(False)
         if op in (OURS, OURS_ALTERED):
             plain[-1] = argument[:PLAIN_MAX]
-            datagrams[-1] = seal(cipher, argument[:PLAIN_MAX])
-        if op == OURS_ALTERED:
-            plain[-1] = None
-            datagrams[-1] = altered(datagrams[-1], Fields(argument), IGNORED.get(crypt, 16))
-            refused[-1] = crypt not in UNCHECKED and datagrams[-1] != seal(cipher, argument[:PLAIN_MAX])
+            datagrams[-1] = ours = seal(cipher, argument[:PLAIN_MAX])
+            if op == OURS_ALTERED:
+                plain[-1] = None
+                datagrams[-1] = altered(ours, Fields(argument), IGNORED.get(crypt, 16))
+                refused[-1] = crypt not in UNCHECKED and datagrams[-1] != ours
         elif op == CHECKED and crypt == "none":  # a right checksum in front of anything
             datagrams[-1] = bytes(16) + crc32(argument).to_bytes(4, "little") + argument
     opened = openAll(cipher, datagrams)

@@ -72,7 +72,8 @@ class Path:
     def send(self, fields: Fields) -> list[bytes]:
         """The datagrams that the encoder makes of a new payload: its own, and parity where a group ends."""
         batch = outboundBatch(1500, FEC_HEADER)
-        payload = len(self.payloads).to_bytes(3, "little") + b"P" + b"\x51" + bytes(fields.number(2) % SIZE_MAX)
+        size = fields.number(2)
+        payload = len(self.payloads).to_bytes(3, "little") + b"P" + b"\x51" + bytes(size % (SIZE_MAX if size > 0xE000 else 100))
         self.payloads.add(payload)
         batch.append(payload)
         self.encoder.encode(batch, self.now)

@@ -18,6 +18,7 @@ from kcpstack.kernels.segment import ACK, ASK, HEADER, MASK, OVERHEAD, PUSH, TEL
 MTUS = (25, 60, 200, 1400)
 WINDOWS = (1, 2, 8, 32, 128)
 HEADROOM = 28
+PATTERN = bytes(position * 7 + (position >> 8) & 255 for position in range(8192))  # what is written
 FLUSHES_MAX = 500  # in a row; what was written, and acks, are far less
 ANY, SEGMENT, WRITE, READ, PASS, DUE, ACK_SENT, PROBE = range(8)
 RECOVERED = 64
@@ -71,7 +72,8 @@ class Driven:
         elif kind % 8 == SEGMENT:
             self.waiting.append(self.segments(fields))
         elif kind % 8 == WRITE:
-            piece = bytes(self.byteAt(len(self.written) + i) for i in range(fields.number(2) % 3000))
+            begin = len(self.written) % len(PATTERN)
+            piece = (PATTERN + PATTERN)[begin : begin + fields.number(2) % 3000]
             self.written += piece
             self.arq.write(piece)
         elif kind % 8 == READ:
@@ -87,10 +89,6 @@ class Driven:
         if not op & SAME_BATCH:
             self.deliver(recovered)
             self.flush()
-
-    @staticmethod
-    def byteAt(position: int) -> int:
-        return position * 7 + (position >> 8) & 255
 
     def segments(self, fields: Fields) -> bytes:
         """Segments of our conv, whose numbers are near those that make a difference."""
