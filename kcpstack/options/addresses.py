@@ -139,6 +139,8 @@ def _hostAndPorts(text: str, lowestPort: int, ranges: bool) -> Address:
     host, colon, port = text.rpartition(":")
     if not colon:
         raise ValueError("give host and port, as in example.org:29900")
+    if not host.isprintable() or any(character.isspace() for character in host):
+        raise ValueError("give a host without spaces and unprintable characters")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
         if ":" not in host:
@@ -166,8 +168,6 @@ def _port(text: str, lowest: int) -> int:
 
 
 def _checkName(host: str) -> None:
-    if any(character.isspace() for character in host):
-        raise ValueError("give a host without spaces")
     labels = host[:-1].split(".") if host.endswith(".") else host.split(".")
     if host and not all(0 < len(label) <= LABEL_MAX for label in labels):
         raise ValueError(f"give a host whose parts, between its dots, have 1 to {LABEL_MAX} characters")

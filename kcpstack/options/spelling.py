@@ -57,8 +57,9 @@ def _respellOne(argument: str, rest: Iterator[str], spellings: Mapping[str, Spel
     name, equals, value = argument[dashes:].partition("=")
     spelling = spellings.get(name)
     if spelling is None:
-        plain = name if name.isprintable() else ascii(name)[1:-1]
-        raise SpellingError(f"no option {argument[:dashes]}{plain}{_suggestion(name, spellings)}")
+        if not name.isprintable():
+            raise SpellingError(f"no option {argument[:dashes]}{ascii(name)[1:-1]}")
+        raise SpellingError(f"no option {argument[:dashes]}{name}{_suggestion(name, spellings)}")
     if spelling.implied == "":
         return f"--{spelling.name}"
     if not equals:
