@@ -60,7 +60,14 @@ def table(runs: dict[str, Run]) -> Iterator[str]:
     rows = [head]
     for name, run in runs.items():
         rate = f"{run.executions / run.seconds:,.0f}" if run.seconds else "-"
-        numbers = [f"{run.executions:,}", str(run.seconds), rate, str(run.edges), str(run.features), run.corpus]
+        numbers = [
+            f"{run.executions:,}",
+            str(run.seconds),
+            rate,
+            str(run.edges),
+            str(run.features),
+            run.corpus,
+        ]
         rows.append([f"``{name}``", TARGETS[name], *numbers, str(run.findings)])
     for row in rows:
         for column, cell in enumerate(row):
@@ -73,7 +80,10 @@ def _readAll(folder: Path) -> dict[str, Run]:
         logs = sorted((folder / "logs").glob(f"{name}.*.log"), key=lambda path: path.stat().st_mtime)
         each = [readLog(log.read_text(errors="replace")) for log in logs]
         if each:
-            sums = {field: sum(getattr(run, field) for run in each) for field in ("seconds", "executions", "findings")}
+            sums = {
+                field: sum(getattr(run, field) for run in each)
+                for field in ("seconds", "executions", "findings")
+            }
             runs[name] = each[-1]._replace(**sums)
     return runs
 

@@ -36,9 +36,13 @@ def main(arguments: list[str]) -> int:
         name, seconds, folder = arguments[1:]
         fuzz(name, int(seconds), Path(folder))  # ends the process
     parser = argparse.ArgumentParser(prog="python -m fuzz.run", description="Fuzz decoders with atheris.")
-    parser.add_argument("targets", nargs="+", choices=[*TARGETS, "all"], metavar="TARGET", help=", ".join([*TARGETS, "all"]))
+    parser.add_argument(
+        "targets", nargs="+", choices=[*TARGETS, "all"], metavar="TARGET", help=", ".join([*TARGETS, "all"])
+    )
     parser.add_argument("--seconds", type=int, default=60, help="for each target (60)")
-    parser.add_argument("--folder", type=Path, default=CHECKOUT / ".fuzz", help="for corpora, findings and logs (.fuzz)")
+    parser.add_argument(
+        "--folder", type=Path, default=CHECKOUT / ".fuzz", help="for corpora, findings and logs (.fuzz)"
+    )
     asked = parser.parse_args(arguments)
     found = [name for name in _named(asked.targets) if _ran(name, asked.seconds, asked.folder.resolve())]
     if found:
@@ -55,12 +59,23 @@ def _ran(name: str, seconds: int, folder: Path) -> bool:
     logs = folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"{name}.{1 + len(list(logs.glob(f'{name}.*.log')))}.log"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")])),
+    }
     command = [sys.executable, "-m", "fuzz.run", ONE, name, str(seconds), str(folder)]
     with log.open("w") as written:
-        print(f"begun: {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, for {seconds} s", file=written, flush=True)
-        done = subprocess.run(command, cwd=CHECKOUT, env=environment, stdout=written, stderr=written, check=False)
-    *_, last = [line for line in log.read_text(errors="replace").splitlines() if "exec/s" in line or "Error" in line] or [""]
+        print(
+            f"begun: {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, for {seconds} s",
+            file=written,
+            flush=True,
+        )
+        done = subprocess.run(
+            command, cwd=CHECKOUT, env=environment, stdout=written, stderr=written, check=False
+        )
+    *_, last = [
+        line for line in log.read_text(errors="replace").splitlines() if "exec/s" in line or "Error" in line
+    ] or [""]
     print(f"{name}: {'found something' if done.returncode else 'nothing found'}: {last}", flush=True)
     return done.returncode != 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # where the loaders of vectors are
@@ -41,7 +41,7 @@ def opened(name: str, direction: str) -> list[bytes]:
     return [bytes(datagram) for datagram in batch]
 
 
-@lru_cache(maxsize=None)
+@cache
 def stream(name: str, direction: str) -> bytes:
     """What KCP carried."""
     return kcpStream(name, direction)

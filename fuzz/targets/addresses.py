@@ -51,8 +51,28 @@ def check(data: bytes) -> None:
 
 def seeds() -> Iterator[bytes]:
     texts = (
-        *("127.0.0.1:29900", ":29900", "[::1]:29900", "example.org:3000-3010", "vps:4000", "/run/socket", "unix:here"),
-        *("./here", "[::ffff:1.2.3.4%eth0]:1", "a..b:1", "host:0", "1", "-1", "+1400", "true", "F", "::1:5", "[x]:1"),
+        *(
+            "127.0.0.1:29900",
+            ":29900",
+            "[::1]:29900",
+            "example.org:3000-3010",
+            "vps:4000",
+            "/run/socket",
+            "unix:here",
+        ),
+        *(
+            "./here",
+            "[::ffff:1.2.3.4%eth0]:1",
+            "a..b:1",
+            "host:0",
+            "1",
+            "-1",
+            "+1400",
+            "true",
+            "F",
+            "::1:5",
+            "[x]:1",
+        ),
     )
     for number in range(len(KINDS)):
         for text in texts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from typing import Any
 from zlib import crc32
 
@@ -17,13 +17,20 @@ CRYPTS = (
     *("tea", "xtea", "salsa20", "xor", "none", "null"),
 )
 UNCHECKED = ("null",)
-IGNORED = {"aes-128-gcm": 0, "3des": 8, "blowfish": 8, "cast5": 8, "tea": 8, "xtea": 8}  # bytes in front; 16 for others
+IGNORED = {
+    "aes-128-gcm": 0,
+    "3des": 8,
+    "blowfish": 8,
+    "cast5": 8,
+    "tea": 8,
+    "xtea": 8,
+}  # bytes in front; 16 for others
 KEY = derivePass("it's a secrect")
 OURS, OURS_ALTERED, ANY, CHECKED = range(4)
 PLAIN_MAX = 1472
 
 
-@lru_cache(maxsize=None)
+@cache
 def cipherOf(crypt: str) -> Any:
     return batchCipher(findCipher(crypt).build(KEY, bytes))
 
@@ -85,15 +92,30 @@ def openAll(cipher: Any, datagrams: list[bytes]) -> dict[int, bytes]:
     """What was taken, by its number."""
     batch = inboundBatch(datagrams, list(range(len(datagrams))))
     count = cipher.openBatch(batch)
-    assert count + len(batch) == len(datagrams) and len(batch.addresses or ()) == len(batch) == len(batch.ends)
+    assert count + len(batch) == len(datagrams) and len(batch.addresses or ()) == len(batch) == len(
+        batch.ends
+    )
     assert batch.addresses == sorted(set(batch.addresses or ())), "the order has changed"
     return {number: bytes(one) for number, one in zip(batch.addresses, batch)}
 
 
 def seeds() -> Iterator[bytes]:
     for number, crypt in enumerate(CRYPTS):
-        mixed = record(OURS, b"hello") + record(ANY, b"short") + record(OURS_ALTERED, b"\0\1\2\3\4 and more") + record(OURS)
-        yield bytes([number]) + mixed + record(CHECKED, b"x" * 30) + record(OURS_ALTERED, b"\1\2 cut") + record(OURS, b"z" * 90)
+        mixed = (
+            record(OURS, b"hello")
+            + record(ANY, b"short")
+            + record(OURS_ALTERED, b"\0\1\2\3\4 and more")
+            + record(OURS)
+        )
+        yield (
+            bytes([number])
+            + mixed
+            + record(CHECKED, b"x" * 30)
+            + record(OURS_ALTERED, b"\1\2 cut")
+            + record(OURS, b"z" * 90)
+        )
     for name, vector in VECTORS.items():
         datagrams = sealed(name, "up")[:4] + sealed(name, "down")[:2]
-        yield bytes([CRYPTS.index(vector["crypt"])]) + b"".join(record(ANY, datagram[:400]) for datagram in datagrams)
+        yield bytes([CRYPTS.index(vector["crypt"])]) + b"".join(
+            record(ANY, datagram[:400]) for datagram in datagrams
+        )

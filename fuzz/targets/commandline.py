@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.python import usage
 
@@ -21,7 +21,7 @@ BETWEEN = "\n"  # arguments of an input
 class Client(ClientOptions):
     """Opens no files."""
 
-    environ: Any = {}
+    environ: ClassVar[dict[str, str]] = {}
 
     @staticmethod
     def _openLog(path: str) -> None:
@@ -31,7 +31,7 @@ class Client(ClientOptions):
 class Server(ServerOptions):
     """Opens no files."""
 
-    environ: Any = {}
+    environ: ClassVar[dict[str, str]] = {}
 
     @staticmethod
     def _openLog(path: str) -> None:
@@ -76,7 +76,18 @@ def seeds() -> Iterator[bytes]:
         "-l :4000 -t 127.0.0.1:22 -key secret -crypt aes-128 -mode fast3 -mtu=1400 --sndwnd 2048 -nocomp",
         "--localaddr :2222 -r vps:3000-3010 -conn 2 --autoexpire=60 -smuxver=2 -quiet=true -tcp=false",
         "-l :1 -t @x:y --erasure reed-solomon --compressor snappy --congestion none --transport udp",
-        "--help", "-v", "-h", "--explain", "-mtu1400", "-x", "--", "-", "--crpyt aes", "-mtu", "positional", "-l=:1 --dscp 46",
+        "--help",
+        "-v",
+        "-h",
+        "--explain",
+        "-mtu1400",
+        "-x",
+        "--",
+        "-",
+        "--crpyt aes",
+        "-mtu",
+        "positional",
+        "-l=:1 --dscp 46",
     )
     for number in range(2):
         for line in lines:

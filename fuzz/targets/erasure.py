@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 
 from fuzz.records import Fields
 from fuzz.vectors import INSIDE, opened
@@ -12,7 +12,7 @@ from kcpstack.kernels.reedsolomon import ReedSolomon
 LAYOUTS = ((1, 1), (2, 1), (3, 2), (10, 3), (1, 5), (4, 4), (20, 10), (13, 1), (100, 3))
 
 
-@lru_cache(maxsize=None)
+@cache
 def codeOf(layout: tuple[int, int]) -> ReedSolomon:
     return ReedSolomon(*layout)
 
@@ -50,7 +50,9 @@ def check(data: bytes) -> None:
     if honest:
         for index, shard in rebuilt.items():
             assert shard.rstrip(b"\0") == shards[index].rstrip(b"\0")
-    elif len(kept) == d:  # any d shards are of some group: what was rebuilt gives the parity that it was rebuilt from
+    elif (
+        len(kept) == d
+    ):  # any d shards are of some group: what was rebuilt gives the parity that it was rebuilt from
         longest = max(map(len, kept.values()))
         again = code.encode([(rebuilt | kept)[index].ljust(longest, b"\0") for index in range(d)])
         for index in set(kept) - set(range(d)):
@@ -61,4 +63,8 @@ def seeds() -> Iterator[bytes]:
     shards = [b"\x3f" + datagram[6:69] for datagram in opened(INSIDE[1], "up") if datagram[4:6] == b"\xf1\0"]
     for layout in range(len(LAYOUTS)):
         for honest, lost in ((1, 1), (1, 6), (0, 0)):
-            yield bytes([layout, honest, lost, 0, 0, 0]) + b"".join(shards[:10]) + b"\0\1\0\2ab\0\4\0\3abc\1\0\0"
+            yield (
+                bytes([layout, honest, lost, 0, 0, 0])
+                + b"".join(shards[:10])
+                + b"\0\1\0\2ab\0\4\0\3abc\1\0\0"
+            )

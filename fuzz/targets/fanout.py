@@ -60,10 +60,14 @@ class Port:
 
     def deliver(self, datagrams: list[tuple[Any, bytes]]) -> None:
         self.came += len(datagrams)
-        self.fanout.datagramsReceived(inboundBatch([one for _, one in datagrams], [address for address, _ in datagrams]))
+        self.fanout.datagramsReceived(
+            inboundBatch([one for _, one in datagrams], [address for address, _ in datagrams])
+        )
         now = self.fanout.members()
         assert len(self.fanout) == len(now) == len({member.conv for member in now})
-        assert sum(member.taken for member in self.made) + self.counters.InErrs == self.came, "datagrams went astray"
+        assert sum(member.taken for member in self.made) + self.counters.InErrs == self.came, (
+            "datagrams went astray"
+        )
         for member in self.made:
             assert member.lost == (member not in now and member not in self.gone)
 
@@ -103,15 +107,34 @@ def segment(fields: Fields, shard: bool) -> bytes:
     cmd = fields.pick((81, 82, 83, 84, 80, 85))
     sn, una = (0, 0) if fields.flag() else (fields.number(4), fields.number(4))
     body = HEADER.pack(conv, cmd, 0, 32, fields.number(4), sn, una, 0)
-    return fields.take(4).ljust(4, b"\0") + b"\xf1\0" + (len(body) + 2).to_bytes(2, "little") + body if shard else body
+    return (
+        fields.take(4).ljust(4, b"\0") + b"\xf1\0" + (len(body) + 2).to_bytes(2, "little") + body
+        if shard
+        else body
+    )
 
 
 def seeds() -> Iterator[bytes]:
     for name in INSIDE:
-        steps = [record(ANY, bytes([number % 3]) + one[:120]) for number, one in enumerate(opened(name, "up")[:12])]
+        steps = [
+            record(ANY, bytes([number % 3]) + one[:120]) for number, one in enumerate(opened(name, "up")[:12])
+        ]
         yield (record(DELIVER)).join(steps)
         yield b"".join(steps)
     push = {conv: bytes([0, conv, 0, 1]) for conv in range(4)}
-    yield b"".join(record(SEGMENT, bytes([at]) + push[conv]) + record(DELIVER) for at in range(4) for conv in range(4))
-    yield record(SHARD, b"\0" + push[1]) + record(DELIVER) + record(NEWS, b"\0\0\1") + record(SEGMENT, b"\1" + push[1]) + record(DELIVER)
-    yield record(SEGMENT, b"\0" + push[1]) + record(DELIVER) + record(FORGET, b"\0\0") + record(SEGMENT, b"\0" + push[2])
+    yield b"".join(
+        record(SEGMENT, bytes([at]) + push[conv]) + record(DELIVER) for at in range(4) for conv in range(4)
+    )
+    yield (
+        record(SHARD, b"\0" + push[1])
+        + record(DELIVER)
+        + record(NEWS, b"\0\0\1")
+        + record(SEGMENT, b"\1" + push[1])
+        + record(DELIVER)
+    )
+    yield (
+        record(SEGMENT, b"\0" + push[1])
+        + record(DELIVER)
+        + record(FORGET, b"\0\0")
+        + record(SEGMENT, b"\0" + push[2])
+    )

@@ -36,7 +36,9 @@ class Path:
         self.layout = fields.pick(LAYOUTS)
         self.encoder = FECEncoder(*self.layout)
         total = sum(self.layout)
-        self.encoder._next = (modulus(total) - fields.below(40) * total) % modulus(total)  # near the wrap, too
+        self.encoder._next = (modulus(total) - fields.below(40) * total) % modulus(
+            total
+        )  # near the wrap, too
         self.counters = Counters()
         self.decoder = FECDecoder(self.counters)
         self.honest = True
@@ -73,7 +75,12 @@ class Path:
         """The datagrams that the encoder makes of a new payload: its own, and parity where a group ends."""
         batch = outboundBatch(1500, FEC_HEADER)
         size = fields.number(2)
-        payload = len(self.payloads).to_bytes(3, "little") + b"P" + b"\x51" + bytes(size % (SIZE_MAX if size > 0xE000 else 100))
+        payload = (
+            len(self.payloads).to_bytes(3, "little")
+            + b"P"
+            + b"\x51"
+            + bytes(size % (SIZE_MAX if size > 0xE000 else 100))
+        )
         self.payloads.add(payload)
         batch.append(payload)
         self.encoder.encode(batch, self.now)
@@ -144,6 +151,19 @@ def seeds() -> Iterator[bytes]:
         steady = record(DELIVER | SENT, b"\x05\0\xff\xff") * 40
         lossy = (record(DELIVER | SENT, b"\x09\0") * 2 + record(LOST, b"\x02\0")) * 10
         yield bytes([layout, 1, 0, 0]) + steady + lossy
-        yield bytes([layout, 0, 0, 0]) + steady + record(HELD_BACK, b"\x04\0") + steady[:70] + record(DELIVER | LET_GO, b"\1")
-        yield bytes([layout, 3, 0, 0]) + steady + record(FORGED_SHARD, b"\x80\1\1abc") * 3 + record(ALTERED, b"\0\2\3\4\5\6")
-        yield bytes([layout, 3, 0, 0]) + steady + record(RECONFIGURED, b"\2") + record(PAUSE, b"\0\3") + steady
+        yield (
+            bytes([layout, 0, 0, 0])
+            + steady
+            + record(HELD_BACK, b"\x04\0")
+            + steady[:70]
+            + record(DELIVER | LET_GO, b"\1")
+        )
+        yield (
+            bytes([layout, 3, 0, 0])
+            + steady
+            + record(FORGED_SHARD, b"\x80\1\1abc") * 3
+            + record(ALTERED, b"\0\2\3\4\5\6")
+        )
+        yield (
+            bytes([layout, 3, 0, 0]) + steady + record(RECONFIGURED, b"\2") + record(PAUSE, b"\0\3") + steady
+        )

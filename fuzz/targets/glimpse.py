@@ -55,7 +55,9 @@ def packed(datagram: bytes, seen: list[tuple[int, ...]]) -> None:
     """What a Packer is given, in datagrams of at most its mtu, in order."""
     batch = outboundBatch(1500, 28)
     packer = Packer(batch, 200)
-    parts = [bytes(HEADER.pack(*one[:2], 0, 0, one[4], one[2], one[3], 5)) + datagram[:5].ljust(5) for one in seen]
+    parts = [
+        bytes(HEADER.pack(*one[:2], 0, 0, one[4], one[2], one[3], 5)) + datagram[:5].ljust(5) for one in seen
+    ]
     for part in parts:
         packer.put(part[:OVERHEAD], part[OVERHEAD:])
     packer.finish()

@@ -16,9 +16,13 @@ def check(data: bytes) -> None:
     """Nothing raises; what is between slashes is expanded by itself; what has no element stays."""
     fields = Fields(data)
     seconds = fields.number(3) % (2 * 86399) - 86399
-    zone = None if fields.flag() else timezone(timedelta(seconds=seconds), fields.pick((None, "CET", "")) or "")
+    zone = (
+        None if fields.flag() else timezone(timedelta(seconds=seconds), fields.pick((None, "CET", "")) or "")
+    )
     zone = timezone(timedelta(seconds=seconds)) if fields.flag() else zone
-    moment = datetime(1 + fields.number(2) % 9999, 1, 1, tzinfo=zone) + timedelta(seconds=fields.number(3), microseconds=fields.number(3) % 1000000)
+    moment = datetime(1 + fields.number(2) % 9999, 1, 1, tzinfo=zone) + timedelta(
+        seconds=fields.number(3), microseconds=fields.number(3) % 1000000
+    )
     layout = fields.rest().decode("utf-8", "surrogateescape")
     expanded = expand(layout, moment)
     assert expanded == NEUTRAL.join(expand(part, moment) for part in layout.split(NEUTRAL))

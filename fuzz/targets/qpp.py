@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 
 from fuzz.records import Fields
 from fuzz.vectors import INSIDE, stream
@@ -14,12 +14,12 @@ KEYS = ((b"it's a secrect", 61), (b"k", 1), (bytes(range(40)), 3), (b"", 300))
 MODELLED = 200  # bytes at the beginning
 
 
-@lru_cache(maxsize=None)
+@cache
 def padsOf(key: bytes, count: int) -> Pads:
     return Pads(key, count)
 
 
-@lru_cache(maxsize=None)
+@cache
 def wordsOf(key: bytes) -> list[int]:
     return [int(word) for word in Generator(firstState(key)).nextBlock()[: MODELLED // 8 + 1]]
 

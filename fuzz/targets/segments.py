@@ -9,7 +9,7 @@ from fuzz.records import Fields, record, records
 from fuzz.vectors import DIRECTIONS, INSIDE, opened
 from kcpstack.batch import inboundBatch, outboundBatch
 from kcpstack.counters import Counters
-from kcpstack.kernels.arq import DATA_MAX, ARQ, Tuning
+from kcpstack.kernels.arq import ARQ, DATA_MAX, Tuning
 from kcpstack.kernels.congestion import FixedWindow, SlowStart
 from kcpstack.kernels.pathcheck import PathCheck
 from kcpstack.kernels.reassembly import ACKS_KEPT
@@ -98,7 +98,9 @@ class Driven:
             sn = (self.readSN + fields.number() - 32) & MASK if fields.flag() else fields.number(4)
             una = (self.arq._una + fields.number() - 32) & MASK
             body = fields.take(fields.below(40)) if cmd == PUSH else b""
-            made += HEADER.pack(self.conv, cmd, 0, fields.number(2), fields.number(2), sn, una, len(body)) + body
+            made += (
+                HEADER.pack(self.conv, cmd, 0, fields.number(2), fields.number(2), sn, una, len(body)) + body
+            )
         return made
 
     def acks(self, fields: Fields) -> bytes:
@@ -107,7 +109,9 @@ class Driven:
         for _ in range(1 + fields.below(8)):
             sn = fields.number() % (len(self.sent) + 1)
             una = min(len(self.sent), self.arq._una + fields.below(3))
-            made += HEADER.pack(self.conv, ACK, 0, fields.number(), (self.lastTS - fields.below(5)) & MASK, sn, una, 0)
+            made += HEADER.pack(
+                self.conv, ACK, 0, fields.number(), (self.lastTS - fields.below(5)) & MASK, sn, una, 0
+            )
         return made
 
     def deliver(self, recovered: bool) -> None:
@@ -126,7 +130,11 @@ class Driven:
         """Take note of the plausible pushes in a datagram: all in front of the first fault."""
         while len(datagram) >= OVERHEAD:
             conv, cmd, _frg, _wnd, _ts, sn, _una, length = HEADER.unpack_from(datagram)
-            if conv != self.conv or not PUSH <= cmd <= TELL or length > min(DATA_MAX, len(datagram) - OVERHEAD):
+            if (
+                conv != self.conv
+                or not PUSH <= cmd <= TELL
+                or length > min(DATA_MAX, len(datagram) - OVERHEAD)
+            ):
                 return
             if cmd == PUSH:
                 self.meant.setdefault(sn, set()).add(datagram[OVERHEAD : OVERHEAD + length])
@@ -165,7 +173,9 @@ class Driven:
     def flushAll(self) -> None:
         for _ in range(FLUSHES_MAX):
             more = self.arq.flush(self.now, self.batch)
-            assert len(self.batch) <= 64 + 8 and (self.batch or not more), "too many datagrams, or none for ever"
+            assert len(self.batch) <= 64 + 8 and (self.batch or not more), (
+                "too many datagrams, or none for ever"
+            )
             for datagram in self.batch:
                 self.leave(bytes(datagram))
             self.batch.clear()
@@ -181,7 +191,9 @@ class Driven:
         while datagram:
             conv, cmd, _frg, _wnd, ts, sn, una, length = HEADER.unpack_from(datagram)
             assert conv == self.conv
-            assert nearest(una, self.readSN) <= self.readSN + self.arq.unread, "more is acknowledged than arrived"
+            assert nearest(una, self.readSN) <= self.readSN + self.arq.unread, (
+                "more is acknowledged than arrived"
+            )
             if cmd == PUSH:
                 assert length
                 body = datagram[OVERHEAD : OVERHEAD + length]
@@ -207,8 +219,26 @@ def seeds() -> Iterator[bytes]:
                 kcp[:4] = (1).to_bytes(4, "little")
                 steps.append(record(ANY, bytes(kcp[:1400])) + record(READ, b"\xff\xff"))
             yield b"\0\3\1\2\1\0" + b"".join(steps)
-    talk = record(WRITE, b"\x00\x02") + record(DUE) * 2 + record(ACK_SENT, b"\2\0\x20\0\1\x20\1\1\x20\2") + record(DUE)
-    push = record(SEGMENT, b"\1\0\1\x20\x20\3abc\x20\0\1\0\0\1\x22\x20\2de\x20\0\2\0") + record(READ, b"\x10\0")
+    talk = (
+        record(WRITE, b"\x00\x02")
+        + record(DUE) * 2
+        + record(ACK_SENT, b"\2\0\x20\0\1\x20\1\1\x20\2")
+        + record(DUE)
+    )
+    push = record(SEGMENT, b"\1\0\1\x20\x20\3abc\x20\0\1\0\0\1\x22\x20\2de\x20\0\2\0") + record(
+        READ, b"\x10\0"
+    )
     for number in range(4):
-        yield bytes([number, number, 0, number, number, number]) + talk * 3 + push * 2 + record(PROBE) + record(PASS, b"\0\x20") * 3
-        yield bytes([2, number, 1, 2, 0, 1]) + record(SEGMENT, b"\0\3\1\x20\x20\0\0\0\0") + talk + record(DUE) * 20
+        yield (
+            bytes([number, number, 0, number, number, number])
+            + talk * 3
+            + push * 2
+            + record(PROBE)
+            + record(PASS, b"\0\x20") * 3
+        )
+        yield (
+            bytes([2, number, 1, 2, 0, 1])
+            + record(SEGMENT, b"\0\3\1\x20\x20\0\0\0\0")
+            + talk
+            + record(DUE) * 20
+        )

@@ -95,8 +95,17 @@ class World:
         self.clock = Clock()
         self.network = SimulatedNetwork(self.clock, 1, delay=5.0)
         shards = fields.pick(({}, {"datashard": 3, "parityshard": 1}))
-        options: dict[str, Any] = {"crypt": "null", "mode": "fast2", "interval": 20, "nodelay": 1, "resend": 2, "nc": 1}
-        options.update({"datashard": 0, "parityshard": 0}, **shards, nocomp=fields.flag(), smuxver=fields.pick((1, 2)))
+        options: dict[str, Any] = {
+            "crypt": "null",
+            "mode": "fast2",
+            "interval": 20,
+            "nodelay": 1,
+            "resend": 2,
+            "nc": 1,
+        }
+        options.update(
+            {"datashard": 0, "parityshard": 0}, **shards, nocomp=fields.flag(), smuxver=fields.pick((1, 2))
+        )
         self.counters = Counters()
         around = Surroundings(self.clock, self.counters, random.Random(1).randbytes, lambda settings: LAYERS)
         self.server = Server(ServerSettings(**options), around, self.network.transport(SERVER), self)
@@ -132,7 +141,9 @@ class World:
             datagram = stranger.push(stranger.codec.compress(data) if how & 1 else data)
         else:
             numbers = fields.pick((PUSH, PUSH, ACK, ASK, TELL)), 0, fields.number(2), fields.number(2)
-            datagram = HEADER.pack(stranger.conv, *numbers, fields.number(), fields.number(), 0) + fields.rest()
+            datagram = (
+                HEADER.pack(stranger.conv, *numbers, fields.number(), fields.number(), 0) + fields.rest()
+            )
         if op == SHARD:
             kind, seqid = fields.pick((0xF1, 0xF2, 0xF3)), stranger.nextSN
             stranger.nextSN += 1
@@ -166,7 +177,9 @@ def check(data: bytes) -> None:
             if op & DELIVER:
                 world.deliver()
         world.deliver()
-        assert advanceUntil(world.clock, lambda: len(asking.received) >= len(SAID), PATIENCE), "the honest client waits"
+        assert advanceUntil(world.clock, lambda: len(asking.received) >= len(SAID), PATIENCE), (
+            "the honest client waits"
+        )
         assert asking.received == SAID
         late = Asking()
         world.client.openStream(late)
@@ -177,7 +190,9 @@ def check(data: bytes) -> None:
 def gone(world: World) -> None:
     """With nobody there any more, nothing is left."""
     world.client.close()
-    assert advanceUntil(world.clock, lambda: not world.server.conversations(), SILENCE), "a session of nobody stays"
+    assert advanceUntil(world.clock, lambda: not world.server.conversations(), SILENCE), (
+        "a session of nobody stays"
+    )
     world.server.close()
     advanceUntil(world.clock, lambda: False, 10.0)
     assert world.counters.CurrEstab == 0
@@ -186,13 +201,24 @@ def gone(world: World) -> None:
 
 def seeds() -> Iterator[bytes]:
     for number, name in enumerate(INSIDE):
-        sent = [record(DELIVER | ANY, bytes([number]) + datagram[:200]) for datagram in opened(name, "up")[:8]]
+        sent = [
+            record(DELIVER | ANY, bytes([number]) + datagram[:200]) for datagram in opened(name, "up")[:8]
+        ]
         yield bytes([number & 1, 0, number >> 1]) + b"\0" + b"".join(sent)
         for direction in DIRECTIONS:
             pushed = stream(name, direction)[:400]
             pieces = [pushed[at : at + 100] for at in range(0, len(pushed), 100)]
-            yield bytes(4) + b"".join(record(DELIVER | STREAM, b"\1\0" + piece) for piece in pieces) + record(TIME, b"\xff")
+            yield (
+                bytes(4)
+                + b"".join(record(DELIVER | STREAM, b"\1\0" + piece) for piece in pieces)
+                + record(TIME, b"\xff")
+            )
     frame = b"\1\0\0\0\3\0\0\0" + b"\1\2\5\0\3\0\0\0hello" + b"\1\1\0\0\3\0\0\0"
     yield bytes(4) + record(DELIVER | STREAM, b"\0\0" + frame) + record(DELIVER | STREAM, b"\0\2" + frame)
-    yield bytes(4) + record(DELIVER | STREAM, b"\2\1" + frame) + record(SEGMENT, b"\2\2\0\0\0\0\1") + record(DELIVER | SHARD, b"\2\0\1")
+    yield (
+        bytes(4)
+        + record(DELIVER | STREAM, b"\2\1" + frame)
+        + record(SEGMENT, b"\2\2\0\0\0\0\1")
+        + record(DELIVER | SHARD, b"\2\0\1")
+    )
     yield b"\1\0\1\0" + record(DELIVER | SHARD, b"\3\0\x20\0\1\0\0\0") * 6 + record(TIME, b"\x80")

@@ -18,7 +18,17 @@ from fuzz.vectors import DIRECTIONS, INSIDE, stream
 from kcpstack.counters import Counters
 from kcpstack.layers.smux import ANNOUNCE_ID, LEAVE_ID, SmuxSession
 from kcpstack.layers.smux_flow import INITIAL_WINDOW
-from kcpstack.layers.smux_frames import FIN, NOP, PSH, SYN, UPD, FrameDecoder, decodeUpdate, encodeHeader, encodeUpdate
+from kcpstack.layers.smux_frames import (
+    FIN,
+    NOP,
+    PSH,
+    SYN,
+    UPD,
+    FrameDecoder,
+    decodeUpdate,
+    encodeHeader,
+    encodeUpdate,
+)
 from kcpstack.layers.snappy import CompressedTransport, SnappyCodec
 from kcpstack.testing.streams import Recorder
 from kcpstack.testing.transports import CAPACITY, connectedPair
@@ -125,11 +135,13 @@ class Session:
     def frame(self, fields: Fields) -> bytes:
         """A frame, mostly one that may be."""
         command, streamID = fields.pick(COMMANDS), fields.pick(IDS)
-        version = self.version if not fields.number() & 15 == 15 else fields.number()
+        version = self.version if fields.number() & 15 != 15 else fields.number()
         if command == UPD:
             consumed = self.heard.get(streamID, 0) - fields.number() if fields.flag() else fields.number(4)
             window = fields.number(4)
-            self.limits[streamID] = max(self.limits.get(streamID, INITIAL_WINDOW), (consumed & 0xFFFFFFFF) + window)
+            self.limits[streamID] = max(
+                self.limits.get(streamID, INITIAL_WINDOW), (consumed & 0xFFFFFFFF) + window
+            )
             return encodeUpdate(streamID, consumed & 0xFFFFFFFF, window)
         size = fields.number(2) if command == PSH else 0
         payload = pattern(self.said.get(streamID, 0), size)
@@ -142,7 +154,17 @@ class Session:
         if not self.applications:
             return
         application = fields.pick(self.applications[:256])
-        name = fields.pick(("write", "write", "pauseProducing", "resumeProducing", "loseWriteConnection", "loseConnection", "abortConnection"))
+        name = fields.pick(
+            (
+                "write",
+                "write",
+                "pauseProducing",
+                "resumeProducing",
+                "loseWriteConnection",
+                "loseConnection",
+                "abortConnection",
+            )
+        )
         if name == "write":
             size = fields.number(2)
             application.transport.write(pattern(application.written, size))
@@ -195,7 +217,9 @@ class Session:
         self.clock.pump([0] * 3)
         self.judge()
         assert self.mux.streamCount == 0
-        assert all(application.lost is not None for application in self.applications), "one never hears of the end"
+        assert all(application.lost is not None for application in self.applications), (
+            "one never hears of the end"
+        )
         assert self.clock.getDelayedCalls() == []
 
 
@@ -204,15 +228,60 @@ def seeds() -> Iterator[bytes]:
     open3, data3 = record(FRAME, b"\1\0\0"), record(FRAME, b"\0\0\0\x20\1")
     for name in INSIDE:
         direction = DIRECTIONS[0]
-        yield b"\1\0\0\0\0\0" + record(ANY, stream(name, direction)[:700]) + record(CALL, b"\0\0\0\1") + record(TIME, b"\x20")
+        yield (
+            b"\1\0\0\0\0\0"
+            + record(ANY, stream(name, direction)[:700])
+            + record(CALL, b"\0\0\0\1")
+            + record(TIME, b"\x20")
+        )
     for version in (b"\0", b"\1"):
         for compressed in (b"\0", b"\1"):
             for half in (b"\0", b"\1"):
                 begin = server[:1] + compressed + version + half + b"\0\0"
                 announce, leave = record(FRAME, b"\3\5\0"), record(FRAME, b"\3\6\0")
-                yield begin + open3 + data3 * 3 + record(CALL, b"\0\0\0\3") * 2 + record(FRAME, b"\2\0\0") + record(CALL, b"\0\5")
-                yield begin + announce + open3 + record(CALL, b"\0\2") + data3 * 40 + record(TIME, b"\xc8") + record(CALL, b"\0\3") + leave
-                yield begin + open3 + record(FRAME, b"\1\1\0") + record(FRAME, b"\4\0\0\1\0\0\1\0\0") + record(PEER_READS, b"\0") + record(CALL, b"\0\0\xff\xff") * 4 + record(PEER_READS, b"\1") + record(TIME, b"\xff") * 2
+                yield (
+                    begin
+                    + open3
+                    + data3 * 3
+                    + record(CALL, b"\0\0\0\3") * 2
+                    + record(FRAME, b"\2\0\0")
+                    + record(CALL, b"\0\5")
+                )
+                yield (
+                    begin
+                    + announce
+                    + open3
+                    + record(CALL, b"\0\2")
+                    + data3 * 40
+                    + record(TIME, b"\xc8")
+                    + record(CALL, b"\0\3")
+                    + leave
+                )
+                yield (
+                    begin
+                    + open3
+                    + record(FRAME, b"\1\1\0")
+                    + record(FRAME, b"\4\0\0\1\0\0\1\0\0")
+                    + record(PEER_READS, b"\0")
+                    + record(CALL, b"\0\0\xff\xff") * 4
+                    + record(PEER_READS, b"\1")
+                    + record(TIME, b"\xff") * 2
+                )
                 begin = client[:1] + compressed + version + half + b"\1\0"
-                yield begin + record(OPEN) + record(CALL, b"\0\0\0\3") + data3 + record(FRAME, b"\4\0\0\0\0\1\0\0\0\1\0") + record(CALL, b"\0\6")
-                yield begin + record(OPEN) * 3 + announce + leave + record(FRAME, b"\2\0\0") + record(SESSION_CALL, b"\0") + record(FRAME, b"\3\0\0")
+                yield (
+                    begin
+                    + record(OPEN)
+                    + record(CALL, b"\0\0\0\3")
+                    + data3
+                    + record(FRAME, b"\4\0\0\0\0\1\0\0\0\1\0")
+                    + record(CALL, b"\0\6")
+                )
+                yield (
+                    begin
+                    + record(OPEN) * 3
+                    + announce
+                    + leave
+                    + record(FRAME, b"\2\0\0")
+                    + record(SESSION_CALL, b"\0")
+                    + record(FRAME, b"\3\0\0")
+                )

@@ -22,7 +22,9 @@ def check(data: bytes) -> None:
         decoder = FrameDecoder(version)
         frames: list[Any] = []
         for piece in cuts:
-            frames += [(command, streamID, bytes(payload)) for command, streamID, payload in decoder.feed(piece)]
+            frames += [
+                (command, streamID, bytes(payload)) for command, streamID, payload in decoder.feed(piece)
+            ]
             assert decoder._held < HEADER_SIZE + MAX_PAYLOAD, "more than one unfinished frame is kept"
         assert (frames, decoder.version, decoder.error is not None) == expected
         assert decoder.error is None or decoder.feed(b"\1\3\0\0\0\0\0\0") == []
@@ -51,4 +53,6 @@ def seeds() -> Iterator[bytes]:
         if name.endswith("nocomp"):
             for direction in DIRECTIONS:
                 yield b"\0" + stream(name, direction)[:600]
-    yield b"\2" + b"".join(bytes([2, command, length, 0, 3, 0, 0, 0]) + bytes(length) for command, length in LENGTHS.items())
+    yield b"\2" + b"".join(
+        bytes([2, command, length, 0, 3, 0, 0, 0]) + bytes(length) for command, length in LENGTHS.items()
+    )

@@ -49,7 +49,11 @@ def framed(data: bytes) -> bytes:
             parts.append(chunk(PLAIN, checksum(argument) + argument))
         elif op == RAW_BLOCK:  # any bytes as a compressed block, with the checksum of what they stand for
             try:
-                plain = bytes(cramjam.snappy.decompress_raw(argument)) if promised(argument) <= BLOCK_SIZE else b""
+                plain = (
+                    bytes(cramjam.snappy.decompress_raw(argument))
+                    if promised(argument) <= BLOCK_SIZE
+                    else b""
+                )
             except cramjam.DecompressionError:
                 plain = b""
             parts.append(chunk(COMPRESSED, checksum(plain) + argument))
