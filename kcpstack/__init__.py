@@ -69,8 +69,10 @@ PUBLIC = {
     "kcpstack.testing.streams": ALL,
     "kcpstack.testing.targets": ALL,
     "kcpstack.testing.transports": ALL,
+    "kcpstack.testing.datagrams": ALL,
     "kcpstack.testing.network": ALL,
     "kcpstack.testing.impairment": ALL,
+    "kcpstack.testing.faulty": ALL,
     "kcpstack.testing.tracing": ALL,
     "kcpstack.testing.badlink": ("BadLink", "changesFrom"),
 }
