@@ -38,6 +38,7 @@ from kcpstack.interfaces import (
     IErasureCodeFactory,
     IPacketCipher,
     IRelayTarget,
+    ITrafficMarking,
 )
 from kcpstack.kernels.arq import ARQ, Tuning
 from kcpstack.seams import COMPRESSORS, CONGESTION_CONTROLS, ERASURE_CODES, TRANSPORTS
@@ -313,6 +314,20 @@ def test_a_transport_is_seen_with_what_it_sends_and_delivers():
     assert received == [b"question"]
     assert traced.datagrams() == [(False, b"question"), (True, b"answer")]
     assert all(packet.place == "server wire" for packet in traced.seen())
+
+
+def test_a_transport_that_can_mark_what_it_sends_still_can():
+    @implementer(IDatagramTransport, ITrafficMarking)
+    class Marking:
+        def setDSCP(self, dscp):
+            self.marked = dscp
+
+    marking = Marking()
+    traced = Traced(marking).layer
+    assert ITrafficMarking.providedBy(traced)
+    traced.setDSCP(10)
+    assert marking.marked == 10
+    assert not ITrafficMarking.providedBy(Traced(SimulatedNetwork(Clock(), 1).transport()).layer)
 
 
 def test_a_transport_that_is_dialled_shows_where_to():

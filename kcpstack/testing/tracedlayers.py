@@ -51,6 +51,7 @@ from kcpstack.interfaces import (
     IRelayTarget,
     ISessionTransport,
     IStreamTransport,
+    ITrafficMarking,
 )
 
 if TYPE_CHECKING:
@@ -111,16 +112,25 @@ class _TracedTransport(proxyForInterface(IDatagramTransport)):  # type: ignore[m
             self._place.saw(datagram, False, source, here)
 
 
+class _TracedMarkingTransport(_TracedTransport, proxyForInterface(ITrafficMarking)):  # type: ignore[misc]
+    """One whose --dscp can change."""
+
+
+def _tracedTransport(inner: Any, place: Place, peer: Any = None) -> _TracedTransport:
+    kind = _TracedMarkingTransport if ITrafficMarking.providedBy(inner) else _TracedTransport
+    return kind(inner, place, peer)
+
+
 class _TracedTransportFactory(proxyForInterface(IDatagramTransportFactory)):  # type: ignore[misc]
     def __init__(self, inner: Any, place: Place) -> None:
         super().__init__(inner)
         self._place = place
 
     def dial(self, context: Any, host: str, port: int, ports: range) -> _TracedTransport:
-        return _TracedTransport(self.original.dial(context, host, port, ports), self._place, (host, port))
+        return _tracedTransport(self.original.dial(context, host, port, ports), self._place, (host, port))
 
     def listen(self, context: Any, host: str, ports: range) -> _TracedTransport:
-        return _TracedTransport(self.original.listen(context, host, ports), self._place)
+        return _tracedTransport(self.original.listen(context, host, ports), self._place)
 
 
 class _TracedPacketCipher(proxyForInterface(IPacketCipher)):  # type: ignore[misc]
@@ -431,7 +441,7 @@ def _addresses(batch: Batch) -> list[Any]:
 OURS = "kcptun."  # what the names of our dissectors for all but datagrams begin with
 
 ADAPTERS: tuple[tuple[Any, Any, str, str], ...] = (
-    (IDatagramTransport, _TracedTransport, "wire", "kcptun.sealed"),
+    (IDatagramTransport, _tracedTransport, "wire", "kcptun.sealed"),
     (IDatagramTransportFactory, _TracedTransportFactory, "wire", "kcptun.sealed"),
     (IBatchCipher, _TracedBatchCipher, "opened", "kcptun"),
     (IPacketCipher, _TracedPacketCipher, "opened", "kcptun"),
