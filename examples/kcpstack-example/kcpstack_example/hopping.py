@@ -1,0 +1,238 @@
+"""A datagram transport that hops over a range of UDP ports, for ``--transport hop``.
+
+For networks where whoever watches slows down or cuts what stays on one port for long.  With ``--remoteaddr
+host:3000-3009`` here and ``--listen :3000-3009`` there, a client sends from one socket of its own to one of the
+server's ports for TURN seconds, then to another, at random.  The server answers from the port that was called last.
+
+Why turns, and not another port for each datagram: a burst leaves in one system call and in one order, and a NAT
+that gives each of our peer's ports a port of its own (a symmetric one) moves the session once a turn, not with
+each datagram.
+
+Why one socket: the server tells peers apart by (host, port), whichever of its own ports they call, so a session
+stays where it is while its client hops.
+
+A port that is filtered costs a turn of datagrams, which the layers above send again: one that has been called and
+has not answered is left out for RETRY seconds, while there are others.  Should none answer, all are tried in turn.
+
+With one port on either end this is plain UDP there.  Each end also understands a peer with plain UDP.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
+from zope.interface import implementer
+
+from kcpstack.batch import Batch, PeerAddress
+from kcpstack.interfaces import (
+    IDatagramReceiver,
+    IDatagramTransport,
+    IDatagramTransportFactory,
+    ITrafficMarking,
+)
+from kcpstack.layers.datagram import UDPTransport
+from kcpstack.layers.portrange import UDPRange
+from kcpstack.transports import TransportContext
+
+__all__ = ["HopFactory", "HoppingClient", "HoppingServer"]
+
+TURN = 0.3  # s; some round trips, and less than a sender waits before it takes a path for dead
+RETRY = 60.0  # s; a filtered port costs a turn each time that it is tried
+STRANGERS_MAX = 1024  # addresses that have called and not been answered: forgeries, but for a few
+PEERS_MAX = 65_536  # addresses that have been answered: who can speak to the layers above
+
+
+@implementer(IDatagramTransport, ITrafficMarking, IDatagramReceiver)
+class HoppingClient:
+    """Calls the server at ``host`` (numeric) on one of ``ports`` after another, ``first`` first.
+
+    What comes from anywhere else is dropped and counted (InErrs): its socket is not connected."""
+
+    overhead = 0
+
+    def __init__(self, context: TransportContext, host: str, first: int, ports: range) -> None:
+        anyHost = "::" if ":" in host else "0.0.0.0"
+        self._udp = UDPTransport(
+            context.reactor, context.counters, anyHost, buffers=context.buffers, dscp=context.dscp, shared=context.shared
+        )
+        self._reactor = context.reactor
+        self._counters = context.counters
+        self._randomBytes = context.randomBytes
+        self._host = host
+        self._ports = ports
+        self._port = first
+        self._peer: PeerAddress = (host, first)  # as the layers above know it
+        self._turnEnds: float | None = None
+        self._unanswered: dict[int, float] = {}  # when each port was called that has not answered since
+        self._receiver: IDatagramReceiver
+
+    def startListening(self, receiver: IDatagramReceiver) -> None:
+        """See IDatagramTransport."""
+        self._receiver = receiver
+        self._udp.startListening(self)
+
+    def send(self, batch: Batch, address: PeerAddress | None) -> None:
+        """See IDatagramTransport.  There is one fixed peer, whatever ``address`` says."""
+        now = self._reactor.seconds()
+        if self._turnEnds is None or now >= self._turnEnds:
+            if self._turnEnds is not None:
+                self._port = self._nextPort(now)
+            self._turnEnds = now + TURN
+            self._unanswered[self._port] = now
+        self._udp.send(batch, (self._host, self._port))
+
+    def getHost(self) -> IAddress:
+        """The socket's own address."""
+        return self._udp.getHost()
+
+    def stopListening(self) -> Deferred[None]:
+        """Close the socket at once."""
+        return self._udp.stopListening()
+
+    def setDSCP(self, dscp: int) -> None:
+        """See ITrafficMarking."""
+        self._udp.setDSCP(dscp)
+
+    def datagramsReceived(self, batch: Batch) -> None:
+        """Datagrams for our socket: the server's go up, as if all came from one port."""
+        addresses = batch.addresses or []
+        kept = [i for i, address in enumerate(addresses) if self._isServers(address)]
+        for port in {addresses[i][1] for i in kept}:
+            self._unanswered.pop(port, None)
+        if len(kept) < len(addresses):
+            self._counters.InErrs += len(addresses) - len(kept)
+            batch.starts = [batch.starts[i] for i in kept]
+            batch.ends = [batch.ends[i] for i in kept]
+        batch.addresses = [self._peer] * len(kept)
+        if kept:
+            self._receiver.datagramsReceived(batch)
+
+    def connectionRefused(self) -> None:
+        """See IDatagramReceiver.  A socket that is not connected hears of none."""
+        self._receiver.connectionRefused()
+
+    def _isServers(self, address: PeerAddress) -> bool:
+        host, port = address[:2]
+        return port in self._ports and (host == self._host or plainHost(host) == plainHost(self._host))
+
+    def _nextPort(self, now: float) -> int:
+        """Any port but this one that is not known to be silent, or else the one whose silence is the oldest."""
+        shunned = {port for port, called in self._unanswered.items() if now - called < RETRY}
+        candidates = [port for port in self._ports if port not in shunned and port != self._port]
+        if candidates:
+            return candidates[int.from_bytes(self._randomBytes(4), "little") % len(candidates)]
+        if self._port not in shunned:
+            return self._port
+        return min(shunned, key=self._unanswered.__getitem__)
+
+
+@implementer(IDatagramTransport, ITrafficMarking, IDatagramReceiver)
+class HoppingServer:
+    """Listens at ``host`` on all of ``ports``, and answers each peer from the port that it has called last.
+
+    Who may be a stranger is remembered apart, so that no flood of forged addresses makes it forget a peer."""
+
+    overhead = 0
+
+    def __init__(self, context: TransportContext, host: str, ports: range) -> None:
+        self._udp = UDPRange(context.reactor, context.counters, host, ports, buffers=context.buffers, dscp=context.dscp)
+        self._calledBy: OrderedDict[PeerAddress, int] = OrderedDict()  # the port, of who has not been answered yet
+        self._answered: OrderedDict[PeerAddress, int] = OrderedDict()  # and of who has
+        self._first = ports[0]
+        self._receiver: IDatagramReceiver
+
+    def startListening(self, receiver: IDatagramReceiver) -> None:
+        """See IDatagramTransport.  Opens all ports, or none."""
+        self._receiver = receiver
+        self._udp.startListening(self)
+
+    def send(self, batch: Batch, address: PeerAddress | None) -> None:
+        """See IDatagramTransport."""
+        assert address is not None  # a port that listens has no fixed peer
+        port = self._answered.pop(address, None) or self._calledBy.pop(address, None) or self._first
+        keep(self._answered, address, port, PEERS_MAX)
+        self._udp.send(batch, (*address, port))
+
+    def getHost(self) -> IAddress:
+        """The first port's address."""
+        return self._udp.getHost()
+
+    def described(self) -> str:
+        """All of it for a log line."""
+        return self._udp.described()
+
+    def stopListening(self) -> Deferred[None]:
+        """Close all ports at once."""
+        return self._udp.stopListening()
+
+    def setDSCP(self, dscp: int) -> None:
+        """See ITrafficMarking."""
+        self._udp.setDSCP(dscp)
+
+    def datagramsReceived(self, batch: Batch) -> None:
+        """Datagrams for one of our ports, which UDPRange puts behind each address: it is taken off, and remembered."""
+        called = batch.addresses or []
+        for address in dict.fromkeys(called):
+            peer, port = address[:-1], address[-1]
+            if peer in self._answered:
+                self._answered[peer] = port
+            else:
+                self._calledBy.pop(peer, None)
+                keep(self._calledBy, peer, port, STRANGERS_MAX)
+        batch.addresses = [address[:-1] for address in called]
+        self._receiver.datagramsReceived(batch)
+
+    def connectionRefused(self) -> None:
+        """See IDatagramReceiver."""
+        self._receiver.connectionRefused()
+
+
+@implementer(IDatagramTransportFactory)
+class HopFactory:
+    """Hops where there are several ports; where there is one, plain UDP does."""
+
+    name = "hop"
+    overhead = 0
+
+    def dial(self, context: TransportContext, host: str, port: int, ports: range) -> Any:
+        """See IDatagramTransportFactory."""
+        if len(ports) > 1:
+            return HoppingClient(context, host, port, ports)
+        return UDPTransport(
+            context.reactor,
+            context.counters,
+            peer=(host, port),
+            buffers=context.buffers,
+            dscp=context.dscp,
+            shared=context.shared,
+        )
+
+    def listen(self, context: TransportContext, host: str, ports: range) -> Any:
+        """See IDatagramTransportFactory."""
+        if len(ports) > 1:
+            return HoppingServer(context, host, ports)
+        return UDPTransport(
+            context.reactor,
+            context.counters,
+            host,
+            ports[0],
+            buffers=context.buffers,
+            dscp=context.dscp,
+            shared=context.shared,
+        )
+
+
+def keep(ports: OrderedDict[PeerAddress, int], address: PeerAddress, port: int, most: int) -> None:
+    """Remember ``address`` as the latest, and no more than ``most``."""
+    ports[address] = port
+    if len(ports) > most:
+        ports.popitem(last=False)
+
+
+def plainHost(host: str) -> str:
+    """A numeric host as a socket writes it, but for the zone."""
+    return str(ipaddress.ip_address(host.partition("%")[0]))

@@ -1,0 +1,405 @@
+"""The six layers pass the conformance suites that kcpstack ships, and keep what they promise beyond these."""
+
+from __future__ import annotations
+
+import os
+import socket
+import zlib
+from collections.abc import Iterator
+
+import pytest
+from kcpstack_example.aead import NUMBERS, ChaChaFactory
+from kcpstack_example.aimd import HalvingFactory
+from kcpstack_example.deflate import DeflateFactory
+from kcpstack_example.echo import EchoTarget
+from kcpstack_example.erasure import ReedSoloFactory
+from kcpstack_example.hopping import RETRY, STRANGERS_MAX, TURN, HopFactory
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from zope.interface import implementer
+
+from kcpstack.batch import Batch, inboundBatch, outboundBatch
+from kcpstack.counters import Counters
+from kcpstack.testing.checks import repeatableSource
+from kcpstack.testing.ciphers import CipherConformance, openOne, sealOne
+from kcpstack.testing.compressors import CompressorConformance
+from kcpstack.testing.congestion import CongestionConformance
+from kcpstack.testing.datagrams import DatagramRecorder, DatagramTransportConformance, SocketClock
+from kcpstack.testing.erasure import ErasureCodeConformance, sampleShards
+from kcpstack.testing.targets import RelayTargetConformance
+from kcpstack.transports import TransportContext
+
+
+class TestChaCha(CipherConformance):
+    factory = ChaChaFactory()
+
+
+class TestReedSolo(ErasureCodeConformance):
+    factory = ReedSoloFactory()
+    most = 255
+
+
+class TestDeflate(CompressorConformance):
+    factory = DeflateFactory()
+    expansion = 128
+
+
+class TestHalving(CongestionConformance):
+    factory = HalvingFactory()
+
+
+class TestHop(DatagramTransportConformance):
+    factory = HopFactory()
+    portCount = 4
+
+
+class TestHopWithOnePort(DatagramTransportConformance):
+    factory = HopFactory()
+
+
+class TestEcho(RelayTargetConformance):
+    target = EchoTarget()
+    badArguments = ("x", "127.0.0.1:80")
+
+
+# ------------------------------------------------------------------ the cipher
+
+
+class Prefixes:
+    """Stands for random bytes: a number that grows."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, count: int) -> bytes:
+        self.asked += 1
+        return self.asked.to_bytes(count, "big")
+
+
+def test_no_two_datagrams_have_one_nonce() -> None:
+    cipher = ChaChaFactory().build(bytes(32), Prefixes())
+    nonces = {sealOne(cipher, b"the same")[:12] for _ in range(1000)}
+    assert len(nonces) == 1000
+
+
+def test_after_the_last_number_there_is_another_prefix() -> None:
+    chance = Prefixes()
+    cipher = ChaChaFactory().build(bytes(32), chance)
+    cipher._next = NUMBERS - 2
+    sealed = [sealOne(cipher, b"datagram") for _ in range(4)]
+    assert len({each[:12] for each in sealed}) == 4
+    assert chance.asked == 2
+    assert {openOne(cipher, each) for each in sealed} == {b"datagram"}
+
+
+# ------------------------------------------------------------------ the erasure code
+
+
+@pytest.mark.parametrize(("d", "p"), [(1, 254), (254, 1), (200, 55), (20, 10)])
+def test_codes_of_any_size_rebuild(d: int, p: int) -> None:
+    code = ReedSoloFactory().build(d, p)
+    shards = sampleShards(d)
+    group = dict(enumerate(shards + code.encode(shards)))
+    for lost in (0, d // 2, d - 1)[:p]:
+        group.pop(lost, None)
+    for index, shard in code.reconstruct(group).items():
+        assert shard[: len(shards[index])] == shards[index]
+
+
+def test_more_shards_than_the_field_has_are_refused_with_what_would_do() -> None:
+    with pytest.raises(ValueError, match="255 at most"):
+        ReedSoloFactory().build(250, 6)
+
+
+# ------------------------------------------------------------------ the compressor
+
+
+def test_a_bomb_is_refused() -> None:
+    with pytest.raises(ValueError, match="grows by more"):
+        DeflateFactory().build().decompress(zlib.compress(bytes(1_000_000)))
+
+
+def test_a_stream_that_ends_is_refused_for_good() -> None:
+    codec = DeflateFactory().build()
+    for data in (zlib.compress(b"short"), b"more"):
+        with pytest.raises(ValueError, match="ends"):
+            codec.decompress(data)
+
+
+# ------------------------------------------------------------------ the congestion control
+
+
+def test_one_flight_halves_the_window_once() -> None:
+    control = HalvingFactory().build(1000)
+    while control.window < 64:
+        control.acknowledged(1, control.window, 0.0)
+    for _ in range(10):
+        control.skipped(1, 64, 1.0)
+    assert control.window == 32
+    control.acknowledged(64, 32, 2.0)
+    control.skipped(1, 32, 3.0)
+    assert control.window == 16
+
+
+def test_a_window_that_is_not_used_does_not_grow() -> None:
+    control = HalvingFactory().build(1000)
+    for _ in range(100):
+        control.acknowledged(1, 0, 0.0)
+    assert control.window == 10
+
+
+# ------------------------------------------------------------------ the transport
+
+
+LOCAL = "127.0.0.1"
+
+
+class Ends:
+    """A server on a range of ports and a client that calls it, on real sockets and virtual time."""
+
+    def __init__(self, ports: range, called: range | None = None) -> None:
+        self.clock = SocketClock()
+        self.counters = Counters()
+        self.context = TransportContext(self.clock, self.counters, repeatableSource("hop"))
+        self.server = HopFactory().listen(self.context, LOCAL, ports)
+        self.atServer, self.atClient = DatagramRecorder(), DatagramRecorder()
+        self.server.startListening(self.atServer)
+        called = called or ports
+        self.client = HopFactory().dial(self.context, LOCAL, called[0], called)
+        self.client.startListening(self.atClient)
+
+    def close(self) -> None:
+        self.client.stopListening()
+        self.server.stopListening()
+
+    def call(self, datagram: bytes = b"call") -> int:
+        """Send from the client; return the port of the server's that it was sent to, found by the client's books."""
+        self.client.send(outbound(datagram), None)
+        self.clock.turn(0.0)
+        port: int = self.client._port
+        return port
+
+    def answer(self, datagram: bytes = b"answer") -> None:
+        """Send from the server to who called last."""
+        self.server.send(outbound(datagram), self.atServer.arrived[-1][1])
+        self.clock.turn(0.0)
+
+
+def outbound(datagram: bytes) -> Batch:
+    batch = outboundBatch(200, 0)
+    batch.append(datagram)
+    return batch
+
+
+def freePorts(count: int) -> range:
+    """Some ports in a row on which nobody listens now."""
+    for first in range(20_000 + os.getpid() % 500 * 20, 60_000, count):
+        sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+        try:
+            for port, each in enumerate(sockets, first):
+                each.bind((LOCAL, port))
+        except OSError:
+            continue
+        finally:
+            for each in sockets:
+                each.close()
+        return range(first, first + count)
+    raise AssertionError("no free ports")
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    made = Ends(freePorts(5))
+    yield made
+    made.close()
+
+
+def test_a_turn_stays_on_one_port_and_the_next_is_on_another(ends: Ends) -> None:
+    used = []
+    for _ in range(40):
+        used.append(ends.call())
+        assert ends.call() == used[-1]
+        ends.answer()
+        ends.clock.advance(TURN)
+    assert set(used) == set(range(min(used), min(used) + 5))
+    assert all(one != next_ for one, next_ in zip(used, used[1:]))
+
+
+def test_a_peer_that_hops_has_one_address_at_either_end(ends: Ends) -> None:
+    for _ in range(20):
+        ends.call()
+        ends.answer()
+        ends.clock.advance(TURN)
+    assert len({address for _, address in ends.atServer.arrived}) == 1
+    assert len({address for _, address in ends.atClient.arrived}) == 1
+    assert len(ends.atClient.arrived) == 20
+
+
+def test_answers_leave_from_the_port_that_was_called_last(ends: Ends) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind((LOCAL, 0))
+        peer.settimeout(5)
+        first = ends.server.getHost().port
+        for port in (first, first + 3, first + 1):
+            peer.sendto(b"call", (LOCAL, port))
+            ends.clock.turn(0.0)
+            ends.answer()
+            assert peer.recvfrom(100)[1] == (LOCAL, port)
+
+
+def test_a_port_that_does_not_answer_is_left_out_for_a_while() -> None:
+    ports = freePorts(4)
+    ends = Ends(ports[:2], called=ports)
+    try:
+        used = []
+        for _ in range(100):
+            before = len(ends.atServer.arrived)
+            used.append(ends.call())
+            if len(ends.atServer.arrived) > before:
+                ends.answer()
+            ends.clock.advance(TURN)
+        assert sorted(used.count(port) for port in ports)[:2] == [1, 1]
+        ends.clock.advance(RETRY)
+        for _ in range(100):
+            used.append(ends.call())
+            if used[-1] in ports[:2]:
+                ends.answer()
+            ends.clock.advance(TURN)
+        assert sorted(used.count(port) for port in ports)[:2] == [2, 2]
+    finally:
+        ends.close()
+
+
+def test_where_no_port_answers_all_are_tried_in_turn(ends: Ends) -> None:
+    used = []
+    for _ in range(20):
+        used.append(ends.call())
+        ends.clock.advance(TURN)
+    assert [used.count(port) for port in set(used)] == [4] * 5
+    assert used[5:10] == used[:5]
+
+
+def test_datagrams_of_strangers_are_dropped_and_counted(ends: Ends) -> None:
+    ends.call()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.sendto(b"forged", (LOCAL, ends.client.getHost().port))
+        ends.answer(b"genuine")
+        ends.clock.turn(0.0)
+    assert ends.atClient.datagrams == [b"genuine"]
+    assert ends.counters.InErrs == 1
+
+
+def test_a_flood_of_strangers_makes_the_server_forget_no_peer(ends: Ends) -> None:
+    port = ends.call()
+    ends.answer()
+    (called, address) = port, ends.atServer.arrived[-1][1]
+    flood = inboundBatch([b"x"] * 3000, [(f"192.0.2.{n % 250}", n, called) for n in range(3000)])
+    ends.server.datagramsReceived(flood)
+    assert len(ends.server._calledBy) == STRANGERS_MAX
+    assert ends.server._answered == {address: port}
+
+
+# ------------------------------------------------------------------ the target
+
+
+class Recorder(Protocol):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.ends: list[object] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: object = None) -> None:
+        self.ends.append(reason)
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfRecorder(Recorder):
+    """One that hears of half-closes."""
+
+    def readConnectionLost(self) -> None:
+        self.ends.append("read")
+
+    def writeConnectionLost(self) -> None:
+        self.ends.append("write")
+
+
+class Producer:
+    """Writes down what it is asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def pauseProducing(self) -> None:
+        self.calls.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.calls.append("resume")
+
+    def stopProducing(self) -> None:
+        self.calls.append("stop")
+
+
+def connected(protocol: Recorder) -> tuple[Clock, Recorder]:
+    clock = Clock()
+    EchoTarget().endpoint(clock, "").connect(Factory.forProtocol(lambda: protocol))
+    clock.advance(0)
+    assert protocol.transport is not None
+    return clock, protocol
+
+
+def run(clock: Clock) -> None:
+    while clock.getDelayedCalls():
+        clock.advance(0)
+
+
+def test_all_comes_back_before_the_end() -> None:
+    clock, protocol = connected(HalfRecorder())
+    for piece in (b"one ", b"two ", b"three"):
+        protocol.transport.write(piece)
+    protocol.transport.loseWriteConnection()
+    protocol.transport.write(b"too late")
+    run(clock)
+    assert protocol.received == b"one two three"
+    assert protocol.ends[0] == "read"
+    assert protocol.ends[1].check(ConnectionDone)
+    assert len(protocol.ends) == 2
+
+
+def test_who_does_not_know_half_closes_hears_of_the_end_alone() -> None:
+    clock, protocol = connected(Recorder())
+    protocol.transport.write(b"all")
+    protocol.transport.loseWriteConnection()
+    run(clock)
+    assert protocol.received == b"all"
+    assert len(protocol.ends) == 1
+
+
+def test_who_pauses_is_given_nothing_and_who_writes_on_is_paused() -> None:
+    clock, protocol = connected(Recorder())
+    producer = Producer()
+    protocol.transport.registerProducer(producer, True)
+    protocol.transport.pauseProducing()
+    for _ in range(10):
+        protocol.transport.write(bytes(10_000))
+    run(clock)
+    assert (protocol.received, producer.calls) == (b"", ["pause"])
+    protocol.transport.resumeProducing()
+    run(clock)
+    assert (len(protocol.received), producer.calls) == (100_000, ["pause", "resume"])
+
+
+@pytest.mark.parametrize(("how", "why"), [("loseConnection", ConnectionDone), ("abortConnection", ConnectionAborted)])
+def test_a_close_is_told_once(how: str, why: type[Exception]) -> None:
+    clock, protocol = connected(Recorder())
+    protocol.transport.write(b"never seen")
+    for _ in range(2):
+        getattr(protocol.transport, how)()
+        run(clock)
+    (reason,) = protocol.ends
+    assert reason.check(why)
