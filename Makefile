@@ -2,6 +2,7 @@
 #
 #   make demo    the tunnel at work over a bad path, in under two minutes
 #   make test    all tests; PYTEST="-k smux -x" hands options on
+#   make simulate SEEDS=1000   so many random worlds, from seed FROM=0 on, in JOBS=2 processes
 #   make docs    the documentation, in docs/_build/html
 #   make fuzz    a coverage-guided fuzzer on TARGET (all), SECONDS (60) for each
 #   make lint    ruff and mypy
@@ -12,7 +13,7 @@ TARGET = all
 SECONDS = 60
 python = .venv/bin/python
 
-.PHONY: help demo test docs fuzz lint clean
+.PHONY: help demo test simulate docs fuzz lint clean
 .SILENT:
 
 help:
@@ -27,6 +28,10 @@ test:
 	tools/go-peer.sh
 	tools/tshark.sh
 	$(python) -m pytest $(PYTEST)
+
+simulate:
+	tools/environment.sh test
+	$(python) tests/simulation/simulate.py --seeds $(or $(SEEDS),1000) --from $(or $(FROM),0) $(if $(JOBS),--jobs $(JOBS))
 
 docs:
 	tools/environment.sh docs

@@ -9,8 +9,6 @@ finds nothing wrong with a path or a set-up that is well; nothing is left in the
 
 from __future__ import annotations
 
-import sys
-import time
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -23,7 +21,7 @@ from twisted.internet.error import ConnectionRefusedError
 from twisted.logger import LogLevel, formatEvent
 from twisted.python.failure import Failure
 from world import CLIENT_END, SERVER, SERVER_END, Life
-from worldapplications import Application
+from worldapplications import LAST, Application
 
 from kcpstack.closing import Outcome
 from kcpstack.kernels.pathcheck import Verdict
@@ -32,7 +30,7 @@ from kcpstack.options import Settings, restartless
 from kcpstack.options.table import CLIENT, NEW_SESSIONS
 from kcpstack.pathfaults import TEXTS
 
-__all__ = ["EventfulWorld", "main"]
+__all__ = ["EventfulWorld"]
 
 RECOVERY = 90.0  # s; after which new streams must work
 
@@ -62,8 +60,8 @@ class EventfulWorld(PlannedWorld):
     def play(self) -> None:
         if self.isStarted:
             self.client.start()
-        for at in self.opens:
-            self.clock.callLater(at, self.openWanted)
+        for stream, at in self.opens.items():
+            self.clock.callLater(at, self.openWanted, stream)
         for event in self.events:
             self.clock.callLater(event.at, self.happen, event)
         assert self.until(self.over), f"not over: {self.unfinished()}, {self.pending} events"
@@ -78,12 +76,12 @@ class EventfulWorld(PlannedWorld):
     def over(self) -> bool:
         return self.pending == 0 and all(a.lost is not None for a in self.applications)
 
-    def openWanted(self) -> None:
+    def openWanted(self, stream: int) -> None:
         self.pending -= 1
         if self.lifeOf(CLIENT_END).gone:
             self.application(CLIENT_END).failed(Failure(ConnectionRefusedError()))
         else:
-            self.open()
+            self.open(stream)
 
     def happen(self, event: Event) -> None:
         if not getattr(self, event.name)(**event.facts):
@@ -228,9 +226,10 @@ class EventfulWorld(PlannedWorld):
     def checkItWorks(self) -> None:
         """The trouble is over: where both ends are there, streams work again."""
         deadline = self.clock.seconds() + RECOVERY
-        works, self.isEnding = False, True
+        works, stream = False, LAST
         while not works:
-            application = self.open()
+            application = self.open(stream)
+            stream += 1
             assert self.until(self.over, RECOVERY), f"it hangs: {self.unfinished()}"
             works = application.isClean and application.isComplete
             assert works or self.mayLose, f"{application} failed: {application.lost.getErrorMessage()}"
@@ -275,31 +274,6 @@ class EventfulWorld(PlannedWorld):
 
     def checkPathFault(self, fault: dict[str, Any], tooLarge: bool, line: str) -> None:
         if tooLarge:
-            assert fault["size"] > min(each.facts.get("mtu", self.guard) for each in self.events), line
+            assert fault["size"] > min((each.facts.get("mtu", self.guard) for each in self.events), default=self.guard), line
         else:
             assert any(len(each.facts.get("ends", ())) == 1 for each in self.events), line
-
-
-
-def main() -> None:
-    """Play seeds, or ranges of them (0-1000)."""
-    for argument in sys.argv[1:]:
-        first, dash, last = argument.partition("-")
-        if dash:
-            playMany(range(int(first), int(last)))
-        else:
-            world = EventfulWorld(int(first))
-            print(world)
-            world.run()
-            print(f"{world.clock.seconds():.1f} virtual seconds; every promise kept")
-
-
-def playMany(seeds: range) -> None:
-    began, failed = time.monotonic(), 0
-    for seed in seeds:
-        try:
-            EventfulWorld(seed).run()
-        except AssertionError as error:
-            failed += 1
-            print(f"{seed}: {str(error).partition(chr(10))[0]}", flush=True)
-    print(f"{len(seeds)} worlds, {failed} failed, {time.monotonic() - began:.0f} s")

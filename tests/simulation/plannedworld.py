@@ -1,6 +1,8 @@
 """What is drawn for a world in which things happen (eventfulworld.py), and what may be expected of it.
 
 A plan is all facts: settings, ports, when streams are opened, events, and how the ends leave.  A failing seed prints it.
+All of it is drawn before any of it is left out (leavingout.py), and what is drawn later depends on the seed and on what
+it is for alone; so leaving one thing out changes no other.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ import random
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from leavingout import leaveOut
 from world import CIPHERS, CLIENT_END, OTHER_CIPHERS, SERVER, SERVER_END, World
-from worldapplications import ABORTS, BUSY, ENDS, HANGS_UP, SLOW, STALLING, Application
+from worldapplications import ABORTS, BUSY, ENDS, HANGS_UP, LAST, SLOW, STALLING, Application
 
 from kcpstack.options import Address
 
@@ -40,18 +43,24 @@ class Event(NamedTuple):
 class PlannedWorld(World):
     """A world and its plan; see above."""
 
+    plannedCalls = 40
+
     def build(self) -> None:
         more = self.more = random.Random(f"events {self.seed}")
         self.drawSessions()
         self.drawPlace()
         self.isStarted = more.random() < 0.7
         self.isRude = more.random() < 0.5  # is there anybody who does not hear out the other?
-        self.isEnding = False  # all that was wanted is over
         self.resolving = more.choice((0.0, 0.0, 0.05, 1.5))
-        self.opens = sorted(more.choice((0.0, 0.0, more.uniform(0, 8))) for _ in range(self.wanted))
+        times = (more.choice((0.0, 0.0, more.uniform(0, 8))) for _ in range(self.wanted))
+        self.opens = dict(enumerate(sorted(times)))  # stream: when it is opened
+        self.calm: set[int] = set()  # streams of which little is wanted
         self.events = sorted((self.drawEvent() for _ in range(more.choice((0, 1, 1, 2, 3)))), key=lambda each: each.at)
         self.farewells = more.sample([self.drawFarewell(CLIENT_END), self.drawFarewell(SERVER_END)], 2)
         self.drawBottleneck()
+        self.drawn = self.events, self.opens, self.farewells  # with what is left out next
+        leaveOut(self, self.without)
+        self.network.configure(**self.faults)
         self.takeGuard()
         self.pending = len(self.opens) + len(self.events)
         self.moves = 0
@@ -66,12 +75,12 @@ class PlannedWorld(World):
         self.clientSettings = replace(self.clientSettings, **self.drawExtras(CLIENT_END))
         self.serverSettings = replace(self.serverSettings, **self.drawExtras(SERVER_END))
         expiry = ((0, 600),) * 6 + ((2, -1), (3, 600), (5, 0), (5, 3))
-        self.autoexpire, self.scavengettl = more.choice(expiry)
+        autoexpire, scavengettl = more.choice(expiry)
         self.clientSettings = replace(
             self.clientSettings,
             conn=more.choice((1, 1, 2, 3, 4)),
-            autoexpire=self.autoexpire,
-            scavengettl=self.scavengettl,
+            autoexpire=autoexpire,
+            scavengettl=scavengettl,
         )
 
     def drawExtras(self, role: str) -> dict[str, Any]:
@@ -98,7 +107,6 @@ class PlannedWorld(World):
         self.network.refuses = more.random() < 0.5
         last = called[-1] if len(called) > 1 else 0
         self.clientSettings = replace(self.clientSettings, remoteaddr=Address(SERVER[0], called[0], last))
-        self.callsInVain = not set(called) <= set(self.ports)
 
     def drawEvent(self) -> Event:
         more = self.more
@@ -153,13 +161,13 @@ class PlannedWorld(World):
         more = self.more
         return end, more.choice((None, 0.0, 5.0, 30.0)), more.choice((0.0, 0.0, 3.0, 15.0))
 
-    def drawCharacter(self, rng: random.Random) -> tuple[int, str, Any]:
-        if self.isEnding:
-            return rng.randrange(LAST_BYTES), ENDS, BUSY
-        manner = rng.choice((HANGS_UP, ABORTS)) if self.isRude and rng.random() < 0.2 else ENDS
+    def drawCharacter(self, rng: random.Random, stream: int) -> tuple[int, str, Any]:
+        rude, manner = rng.random() < 0.2 and self.isRude, rng.choice((HANGS_UP, ABORTS))
         length = rng.randrange(min(rng.choice(LENGTHS), self.streamBytes))
         pace = rng.choice((BUSY, BUSY, BUSY, SLOW, STALLING))
-        return length // 10 if pace is SLOW else length, manner, pace
+        if stream >= LAST or stream in self.calm:
+            return length % LAST_BYTES, ENDS, BUSY
+        return length // 10 if pace is SLOW else length, manner if rude else ENDS, pace
 
     def drawBottleneck(self) -> None:
         more = self.more
@@ -167,7 +175,6 @@ class PlannedWorld(World):
             self.faults.update(rate=more.choice((100_000.0, 1_000_000.0)), queue=more.choice((50.0, 500.0)))
         if self.faults.get("loss") and more.random() < 0.3:
             self.faults.update(burst=more.choice((2.0, 8.0)))
-        self.network.configure(**self.faults)
 
     def takeGuard(self) -> None:
         """The path carries what the widest --mtu of both ends allows, and not a byte more."""
@@ -202,7 +209,12 @@ class PlannedWorld(World):
     @property
     def scavenges(self) -> bool:
         """Whether sessions expire and have little time then."""
-        return self.autoexpire > 0 <= self.scavengettl < 600
+        return self.clientSettings.autoexpire > 0 <= self.clientSettings.scavengettl < 600
+
+    @property
+    def callsInVain(self) -> bool:
+        """Whether the client calls ports on which nobody listens."""
+        return not set(self.clientSettings.remoteaddr.ports) <= set(self.ports)
 
     @property
     def isNarrow(self) -> bool:
@@ -224,7 +236,7 @@ class PlannedWorld(World):
         facts = {
             "ports": self.ports,
             "started": self.isStarted,
-            "streams at": [round(at, 3) for at in self.opens],
+            "streams at": {stream: round(at, 3) for stream, at in self.opens.items()},
             "resolving": self.resolving,
             "may lose": self.mayLose,
             "farewells": self.farewells,

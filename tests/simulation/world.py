@@ -1,27 +1,29 @@
 """A random world: both ends of the tunnel, the network between them and what applications do, all from one seed.
 
 ``World(seed)`` draws options, faults and applications; ``run()`` plays it on virtual time and checks, all
-along, that each application got the right bytes in the right order, and at the end that nothing is
-left: no stream, no session, no timer.  Nothing happens in it but that; for the rest see eventfulworld.py.
+along, that each application got the right bytes in the right order and that the invariants hold (invariants.py), and
+at the end that nothing is left: no stream, no session, no timer.  Nothing happens in it but that; for the rest see
+eventfulworld.py.
 
-``python tests/simulation/world.py SEED`` replays one seed of the eventful ones and prints it;
-``python tests/simulation/world.py 0-1000`` plays a thousand, and prints those that fail.
+``python tests/simulation/world.py SEED`` replays one seed of the eventful ones and prints it (replay.py).
 """
 
 from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from invariants import Invariants
 from twisted.internet import defer
 from twisted.internet.protocol import Factory
-from twisted.internet.task import Clock
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from worldapplications import Application
+from worldclock import WorldClock
 
 from kcpstack.client import Client
 from kcpstack.counters import Counters
@@ -29,10 +31,11 @@ from kcpstack.options import Address, ClientSettings, ServerSettings, Settings
 from kcpstack.seams import layersOf
 from kcpstack.server import Server
 from kcpstack.stack import Surroundings
-from kcpstack.testing.network import SimulatedNetwork, SimulatedTransport, advanceUntil
+from kcpstack.testing.network import SimulatedNetwork, SimulatedTransport
 
 __all__ = ["CIPHERS", "CLIENT_END", "OTHER_CIPHERS", "SERVER", "SERVER_END", "SLOW_CIPHERS", "Life", "World"]
 
+ROOT = Path(__file__).resolve().parents[2]  # of the checkout
 SERVER = ("10.0.0.1", 29900)
 CLIENT_END, SERVER_END = "client", "server"
 PATIENCE = 3600  # virtual seconds; the worst worlds lose a third of all datagrams
@@ -58,8 +61,12 @@ class Life:
     it: Any = None  # its Client or Server
     left: bool = False  # or about to
     gone: bool = False
+    sentWhenGone: int | None = None  # datagrams
     sockets: list[SimulatedTransport] = field(default_factory=list)
     applications: list[Application] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return self.end
 
     def conversations(self) -> list[Any]:
         """Those of now."""
@@ -67,13 +74,22 @@ class Life:
 
 
 class World:
-    """Everything, drawn from ``seed``.  ``fixed`` overrides options of both ends, ``faults`` the network's."""
+    """Everything, drawn from ``seed``.  ``fixed`` overrides options of both ends, ``faults`` the network's;
+    ``without`` are the parts of a plan that are left out once all is drawn (leavingout.py)."""
 
     streamBytes = STREAM_BYTES
+    plannedCalls = 10  # delayed calls of its own at most
 
-    def __init__(self, seed: int, fixed: dict[str, Any] | None = None, faults: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        fixed: dict[str, Any] | None = None,
+        faults: dict[str, Any] | None = None,
+        without: Iterable[str] = (),
+    ) -> None:
         self.seed = seed
-        self.clock = Clock()
+        self.without = tuple(without)
+        self.clock = WorldClock()
         rng = self.rng = random.Random(f"world {seed}")
         fixed = {**self.drawSecrets(), **(fixed or {})}
         if fixed["crypt"] in SLOW_CIPHERS:
@@ -85,12 +101,16 @@ class World:
         self.faults = {**self.drawFaults(fixed["crypt"]), **(faults or {})}
         self.network = SimulatedNetwork(self.clock, seed, **self.faults)
         self.applications: list[Application] = []
+        self.speakers: dict[int, Application] = {}  # by number
+        self.streams: dict[tuple[int, int], Application] = {}  # the client's, by conversation and stream number
         self.heard: dict[int, Application] = {}  # by the number that it has heard
         self.raised: list[Any] = []  # failures in the log
         self.warnings: list[tuple[float, dict[str, Any]]] = []  # from the log, with the time in seconds
         self.wanted = rng.choice((1, 1, 2, 5, 12))
         self.lives: list[Life] = []
         self.build()
+        self.invariants = Invariants(self)
+        self.clock.afterStep = self.invariants.look
 
     def drawSecrets(self) -> dict[str, Any]:
         """What both ends must agree on."""
@@ -191,24 +211,39 @@ class World:
         return next(life for life in reversed(self.lives) if life.end == end)
 
     def application(self, end: str, life: Life | None = None) -> Application:
-        """The next one."""
-        number = len(self.applications)
-        rng = random.Random(f"{self.seed} {number}")
-        application = Application(self, end, number, *self.drawCharacter(rng))
+        """Another one."""
+        application = Application(self, end)
         self.applications.append(application)
         (life or self.lifeOf(end)).applications.append(application)
         return application
 
-    def drawCharacter(self, rng: random.Random) -> Any:
-        """An application's length, and perhaps its manner and pace."""
+    def introduce(self, application: Application, stream: int, again: int = 0) -> None:
+        """Tell an application who it is: what it does depends on that alone, whoever else there is."""
+        rng = random.Random(f"{self.seed} {application.end} {stream} {again}")
+        application.become(stream, again, *self.drawCharacter(rng, stream))
+        self.speakers[application.number] = application
+
+    def connected(self, application: Application) -> None:
+        """A client's has its stream; or a server's has, and knows by it whom it answers."""
+        transport = application.transport
+        if application.end == CLIENT_END:
+            self.streams[transport.getPeer().conv, transport.streamID] = application
+            return
+        caller = self.streams.get((transport.getPeer().conv, transport.streamID))
+        assert caller is not None, f"nobody has opened stream {transport.streamID} of {transport.getPeer()}"
+        caller.answers += 1
+        self.introduce(application, caller.stream, caller.answers - 1)
+
+    def drawCharacter(self, rng: random.Random, stream: int) -> Any:
+        """The length of an application of that stream, and perhaps its manner and pace."""
         return (rng.randrange(self.streamBytes),)
 
     def meet(self, listener: Application, number: int) -> Application:
-        """Who has written ``number``: one of the other end, whom nobody else hears.  (A server that was started again may
-        hear what the last one has heard, where that could not tell the client.)"""
-        assert number < len(self.applications), f"{listener}: hears the number {number}"
-        speaker = self.applications[number]
-        assert speaker.end != listener.end, f"{listener}: hears {speaker}"
+        """Who has written ``number``: one of the other end and the same stream, whom nobody else hears.  (A server that
+        was started again may hear what the last one has heard, where that could not tell the client.)"""
+        assert number in self.speakers, f"{listener}: hears the number {number}"
+        speaker = self.speakers[number]
+        assert speaker.end != listener.end and speaker.stream == listener.stream, f"{listener}: hears {speaker}"
         assert speaker.peer in (None, listener), f"{listener} hears {speaker}, who hears {speaker.peer}"
         first = self.heard.get(number)
         forgotten = any(life.left and first in life.applications for life in self.lives)
@@ -239,21 +274,22 @@ class World:
             self.warnings.append((self.clock.seconds(), event))
 
     def play(self) -> None:
-        for _ in range(self.wanted):
-            self.open()
+        for stream in range(self.wanted):
+            self.open(stream)
         assert self.until(self.over), f"not over: {self.unfinished()}"
         for application in self.applications:
             self.assertWhole(application)
         self.checkTheEnd()
 
-    def open(self) -> Application:
-        """Open a stream for another application of the client's."""
+    def open(self, stream: int) -> Application:
+        """Open this stream for an application of the client's."""
         application = self.application(CLIENT_END)
+        self.introduce(application, stream)
         self.client.openStream(application).addErrback(application.failed)
         return application
 
     def until(self, condition: Any, seconds: float = PATIENCE) -> bool:
-        return advanceUntil(self.clock, condition, seconds)
+        return self.clock.advanceUntil(condition, seconds)
 
     def over(self) -> bool:
         return len(self.applications) == 2 * self.wanted and all(a.lost is not None for a in self.applications)
@@ -290,15 +326,23 @@ class World:
         self.clock.advance(1)
         assert self.clock.getDelayedCalls() == [], "timers are left"
 
+    @property
+    def command(self) -> str:
+        """What replays it, typed at the root of the checkout."""
+        python = Path(sys.executable)
+        shown = python.relative_to(ROOT) if ROOT in python.parents else python
+        without = f" --without {','.join(self.without)}" if self.without else ""
+        return f"{shown} tests/simulation/world.py {self.seed}{without}"
+
     def __str__(self) -> str:
         return (
-            f"{type(self).__name__}({self.seed}): replay with `python tests/simulation/world.py {self.seed}`\n"
+            f"{type(self).__name__}({self.seed}): replay with `{self.command}`\n"
             f"client {self.clientSettings}\nserver {self.serverSettings}\nfaults {self.faults}"
         )
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    from eventfulworld import main
+    sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+    from replay import main
 
-    main()
+    sys.exit(main())

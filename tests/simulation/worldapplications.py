@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
-__all__ = ["ABORTS", "BUSY", "ENDS", "HANGS_UP", "SLOW", "STALLING", "Application", "payload"]
+__all__ = ["ABORTS", "BUSY", "ENDS", "HANGS_UP", "LAST", "SLOW", "STALLING", "Application", "payload"]
 
 # How an application goes about it: pauses between steps, in seconds, and pieces, in bytes.
 BUSY = ((0, 0, 0.001, 0.02, 0.3), (1, 100, 1300, 5000, 20_000))
@@ -28,6 +28,8 @@ HANGS_UP = "hangs up"  # when all is written, whatever the other still has to sa
 ABORTS = "aborts"  # anywhere
 
 NUMBER = struct.Struct(">I")
+LAST = 1_000  # streams from this one on are opened when all that was wanted is over
+AGAIN = 1 << 8  # applications that can answer one stream, one after the other
 
 
 def payload(seed: int, name: str, length: int) -> bytes:
@@ -44,19 +46,16 @@ class Application(Protocol):
 
     Whatever happens: it hears what another one wrote, from the beginning, once and in order, and an end only
     where that was all; it is told once that the stream is over, and that it is over cleanly only after such
-    an end.  ``world`` has a ``clock``, a ``seed``, and ``meet(application, number)``, which finds who wrote
-    that number and is called once for each."""
+    an end.  ``world`` has a ``clock``, a ``seed``, ``connected(application)``, which calls ``become`` unless that was
+    done before, and ``meet(application, number)``, which finds who wrote that number and is called once for each."""
 
-    def __init__(
-        self, world: Any, end: str, number: int, length: int, manner: str = ENDS, pace: tuple[Any, Any] = BUSY
-    ) -> None:
+    def __init__(self, world: Any, end: str) -> None:
         self.world = world
         self.end = end
-        self.number = number
-        self.manner = manner
-        self.pauses, self.pieces = pace
-        self.rng = random.Random(f"{world.seed} {self}")
-        self.whole = NUMBER.pack(number) + payload(world.seed, str(self), length)
+        self.stream = self.number = -1
+        self.answers = 0  # applications that have answered it
+        self.manner = ENDS
+        self.whole = b""
         self.written = 0
         self.peer: Application | None = None
         self.received = 0
@@ -67,10 +66,22 @@ class Application(Protocol):
         self._timer: Any = None
         self._begun = b""  # less than a number
         self._ended = False
+
+    def become(
+        self, stream: int, again: int, length: int, manner: str = ENDS, pace: tuple[Any, Any] = BUSY
+    ) -> None:
+        """Be that of this ``stream``, the one that answers it for the ``again``-th time."""
+        self.stream = stream
+        self.number = (stream * AGAIN + again) * 2 + (self.end == "server")
+        self.manner = manner
+        self.pauses, self.pieces = pace
+        name = f"{self.end} {stream} {again}"
+        self.rng = random.Random(f"{self.world.seed} {name} steps")
+        self.whole = NUMBER.pack(self.number) + payload(self.world.seed, name, length)
         self._lag = self.rng.choice((0, 0, 3, 10))  # steps that it goes on reading now and then, after its end
 
     def __str__(self) -> str:
-        return f"{self.end} {self.number}"
+        return f"{self.end} {self.stream}"
 
     @property
     def isClean(self) -> bool:
@@ -84,6 +95,7 @@ class Application(Protocol):
 
     def connectionMade(self) -> None:
         self.connectedAt = self.world.clock.seconds()
+        self.world.connected(self)
         self._later()
 
     def _later(self) -> None:
