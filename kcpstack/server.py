@@ -17,7 +17,7 @@ from kcpstack.kernels.segment import Glimpse
 from kcpstack.layers.fanout import Fanout
 from kcpstack.layers.kcp import KCPSession
 from kcpstack.layers.smux import KEEPALIVE_TIMEOUT, SmuxSession
-from kcpstack.lograte import BoundedLog
+from kcpstack.lograte import BoundedLog, FaultLog
 from kcpstack.options import ServerSettings
 from kcpstack.stack import Conversation, Port, Surroundings, buildMux, peek
 
@@ -40,6 +40,7 @@ class Server:
         self._around = around
         self._streamFactory = streamFactory
         self._lines = BoundedLog(_log, around.clock)
+        self._faults = FaultLog(_log, "A layer")
         self._muxes: dict[Conversation, SmuxSession] = {}
         self._drain: Drain | None = None
         self._retired: Callable[[], None] | None = None  # to be called when the socket has been closed
@@ -109,8 +110,12 @@ class Server:
         closing = self._drain is not None or self._retired is not None
         return seen if seen is None or not closing or seen.conv in self._known else None
 
-    def _accept(self, address: Any, conv: int) -> Conversation:
-        conversation = Conversation(self.port, conv, address, True, self._ended)
+    def _accept(self, address: Any, conv: int) -> Conversation | None:
+        try:
+            conversation = Conversation(self.port, conv, address, True, self._ended)
+        except Exception:  # noqa: BLE001 - a stranger's layer must not stop the port
+            self._faults.failed("to be built for a session, which is refused")
+            return None
         conversation.session.watch(self._silent, PATIENCE)
         mux = buildMux(conversation, self._settings, self._around, self._streamFactory)
         mux.keepLedger(conversation.arq)

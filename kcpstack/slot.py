@@ -63,7 +63,11 @@ class Dialling:
         peer = (host, self._pickPort())
         port = Port(self._newTransport(peer), self.settings, self.around)
         port.open()
-        return Link(port, peer, self.settings, self.around, owner, owner.life, self._refusalPatience)
+        try:
+            return Link(port, peer, self.settings, self.around, owner, owner.life, self._refusalPatience)
+        except Exception:  # a layer from outside cannot be built
+            port.transport.stopListening()
+            raise
 
     def shun(self, port: int) -> None:
         """``port`` does not answer."""

@@ -131,7 +131,8 @@ class Port:
 
 
 class Conversation:
-    """One peer of a port: FEC and the KCP session.  A member of the fan-out.
+    """One peer of a port: FEC and the KCP session.  A member of the fan-out.  Raises what layers from outside raise
+    when they are built; nothing is left of it then.
 
     ``answering``: this end was called (a server's).  Both begin without FEC, until they know what their
     peer can bear (kcpstack/fecchoice.py).  ``mux`` is what was built above it.
@@ -168,6 +169,10 @@ class Conversation:
         mtu = settings.mtu - port.overhead - (FEC_HEADER if wantsFEC else 0)
         self._longestSegment = mtu - OVERHEAD
         congestion = port.layers.congestion.build(settings.sndwnd)
+        self.recognises = answering and settings.compressor == Settings.compressor
+        self.compressor: Any = None
+        if self.recognises or not settings.nocomp:
+            self.compressor = port.layers.compressor.build()
         self.arq = ARQ(conv, mtu, tuningOf(settings), congestion, around.counters)
         self.session = KCPSession(
             self.arq,
@@ -212,7 +217,11 @@ class Conversation:
         isOurs = self.mux is not None and self.mux.peerAnnounced
         chosen = fec.choose(self._decoder, isOurs, self.session.spoken)
         if (self._encoder.parameters or NO_FEC) != chosen:
-            self._encoder.reconfigure(*chosen)
+            try:
+                self._encoder.reconfigure(*chosen)
+            except ValueError:  # what could be built before cannot any more, and the log knows: go on as we are
+                self._fec = None
+                return
             self.session.batch = self._outbound()
         if fec.mismatch != self._mismatch:
             self._mismatch = fec.mismatch
@@ -271,10 +280,8 @@ def buildMux(
         streamFactory=streamFactory,
     )
     above = conversation.layers.session(mux)
-    recognise = answering and settings.compressor == Settings.compressor
-    if recognise or not settings.nocomp:
-        compressor = conversation.layers.compressor.build()
-        above = CompressedTransport(above, around.counters, recognise, compressor)
+    if conversation.compressor is not None:
+        above = CompressedTransport(above, around.counters, conversation.recognises, conversation.compressor)
     conversation.mux = mux
     conversation.session.start(above)
     return mux

@@ -61,11 +61,12 @@ M = TypeVar("M", bound=Member)
 class Fanout(Generic[M]):
     """Hands batches to members, one for each address.
 
-    ``accept(address, conv)`` makes a member for a new conversation.  ``peek`` looks into a datagram.  ``log`` has ``info``, as a
-    Logger: strangers can cause lines, so somebody should bound them."""
+    ``accept(address, conv)`` makes a member for a new conversation, or returns None where there is to be none.
+    ``peek`` looks into a datagram.  ``log`` has ``info``, as a Logger: strangers can cause lines, so somebody should
+    bound them."""
 
     def __init__(
-        self, accept: Callable[[PeerAddress, int], M], peek: Peek, counters: Counters, log: Any = _log
+        self, accept: Callable[[PeerAddress, int], M | None], peek: Peek, counters: Counters, log: Any = _log
     ) -> None:
         self._accept = accept
         self._peek = peek
@@ -140,7 +141,9 @@ class Fanout(Generic[M]):
             self._log.info("{address} has started over: its session {conv:08x} ends", address=shown(address), conv=resident.conv)
             resident.connectionLost(Failure(ConnectionDone("the peer has started over")))
             self.forget(resident)
-        member = self._members[address] = self._byConv[seen.conv] = self._accept(address, seen.conv)
+        member = self._accept(address, seen.conv)
+        if member is not None:
+            self._members[address] = self._byConv[seen.conv] = member
         return member
 
     def _moved(self, member: M, address: PeerAddress) -> M:
