@@ -31,7 +31,6 @@ from kcpstack.interfaces import (
     ICompressorFactory,
     ICongestionControl,
     ICongestionControlFactory,
-    IDatagramTransport,
     IErasureCode,
     IErasureCodeFactory,
     IPacketCipher,
