@@ -38,7 +38,7 @@ class Catalogue:
             known = f"there are {', '.join(sorted(factories))}"
             if name in self.unavailable:
                 raise ValueError(f"the {self.noun} {name} cannot be had: {self.unavailable[name]}; {known}")
-            raise ValueError(f"no {self.noun} called {name!r} is installed; {known}")
+            raise ValueError(f"no {self.noun} called {name[:SHOWN_MAX]!r} is installed; {known}")
         return factories[name]
 
     def factories(self) -> dict[str, Any]:
@@ -70,5 +70,7 @@ def _nameOf(factory: Any) -> str:
         raise TypeError(f"its name is {name!r}, not a str without colons")
     return name
 
+
+SHOWN_MAX = 80  # characters of a wrong name that are repeated to the user
 
 _log = Logger()

@@ -57,8 +57,8 @@ def _respellOne(argument: str, rest: Iterator[str], spellings: Mapping[str, Spel
     name, equals, value = argument[dashes:].partition("=")
     spelling = spellings.get(name)
     if spelling is None:
-        if not name.isprintable():
-            raise SpellingError(f"no option {argument[:dashes]}{ascii(name)[1:-1]}")
+        if not name.isprintable() or len(name) > SHOWN_MAX:
+            raise SpellingError(f"no option {argument[:dashes]}{ascii(name)[1:-1][:SHOWN_MAX]}")
         raise SpellingError(f"no option {argument[:dashes]}{name}{_suggestion(name, spellings)}")
     if spelling.implied == "":
         return f"--{spelling.name}"
@@ -76,3 +76,6 @@ def _suggestion(name: str, spellings: Mapping[str, Spelling]) -> str:
         return f"; did you mean -{name[0]} {name[1:]}?"
     near = difflib.get_close_matches(name, spellings, n=1)
     return f"; did you mean --{spellings[near[0]].name}?" if near else ""
+
+
+SHOWN_MAX = 80  # characters of a name that is none which are repeated to the user
