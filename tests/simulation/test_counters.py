@@ -78,7 +78,7 @@ def test_a_perfect_path_has_nothing_sent_again_and_nothing_repeated(seed):
 
 def test_what_waits_where_nothing_gets_through_is_counted_on_demand():
     world = Counted(5, fixed={**FEC, "datashard": 0, "parityshard": 0, "sndwnd": 8}, faults={"cut": True})
-    world.client.openStream(application := world.application("client"))
+    application = world.open(0)
     application.transport.write(bytes(100_000))
     world.clock.advance(0.1)
     (link,) = world.client.links

@@ -17,8 +17,8 @@ from worldkinds import played, shrunk
 
 from kcpstack.ciphers import cipherNames
 
-WORLDS = 160  # the same each time
-NEW_WORLDS = 240  # of which no run has seen any
+WORLDS = 180  # the same each time
+NEW_WORLDS = 200  # of which no run has seen any
 CHUNK = 20  # worlds in one test, so that a run spreads over workers without a thousand lines
 SHRINKING_TIME = 30.0  # s; who wants a smaller one has the command
 
