@@ -9,3 +9,7 @@ HERE = Path(__file__).resolve().parent
 for folder in (HERE, HERE / "interop"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+
+from exampleenvironment import exampleCommand  # noqa: E402 - from one of these folders
+
+__all__ = ["exampleCommand"]
