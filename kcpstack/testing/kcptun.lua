@@ -174,11 +174,11 @@ local function arrow(pinfo)
 	return ({ [0] = "> ", [1] = "< " })[pinfo.p2p_dir] or ""
 end
 
-function Said:show(pinfo, head)
+function Said:show(pinfo)
 	if self.left > 0 then
 		self.parts[#self.parts + 1] = string.format("%d more", self.left)
 	end
-	pinfo.cols.info = arrow(pinfo) .. head .. table.concat(self.parts, " | ")
+	pinfo.cols.info = arrow(pinfo) .. table.concat(self.parts, " | ")
 end
 
 local function complain(tree, said, ...)
@@ -381,7 +381,7 @@ function kcptun.dissector(tvb, pinfo, tree)
 	else
 		dissectSegments(tvb, offset, tvb:reported_len(), pinfo, root, said)
 	end
-	said:show(pinfo, "")
+	said:show(pinfo)
 	return tvb:captured_len()
 end
 
@@ -530,7 +530,7 @@ function smux.dissector(tvb, pinfo, tree)
 		root:add(mf.payload, range)
 		said:add("PSH %.0f goes on, %d bytes", unit.of, range:len())
 	end)
-	said:show(pinfo, "")
+	said:show(pinfo)
 	return tvb:captured_len()
 end
 
@@ -572,7 +572,7 @@ function snappy.dissector(tvb, pinfo, tree)
 		root:add(cf.body, range)
 		said:add("chunk goes on, %d bytes", range:len())
 	end)
-	said:show(pinfo, "")
+	said:show(pinfo)
 	return tvb:captured_len()
 end
 
@@ -629,7 +629,7 @@ function erasure.dissector(tvb, pinfo, tree)
 		return tvb:captured_len()
 	elseif tvb:captured_len() < CONTEXT + 6 then
 		sayCut(root, said)
-		said:show(pinfo, "")
+		said:show(pinfo)
 		return tvb:captured_len()
 	end
 	root:add_le(ef.operation, tvb(CONTEXT, 1))
@@ -639,7 +639,8 @@ function erasure.dissector(tvb, pinfo, tree)
 	local given, made = dissectShardList(tvb, CONTEXT + 6, root, said)
 	local operation = OPERATIONS[tvb(CONTEXT, 1):uint()] or "unknown"
 	local d, p = tvb(CONTEXT + 1, 1):uint(), tvb(CONTEXT + 2, 1):uint()
-	said:show(pinfo, string.format("%s %d/%d, %d given, made: %s ", operation, d, p, given, table.concat(made, " ")))
+	said:add("%s %d/%d, %d given, made: %s", operation, d, p, given, table.concat(made, " "))
+	said:show(pinfo)
 	return tvb:captured_len()
 end
 

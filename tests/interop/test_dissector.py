@@ -19,12 +19,12 @@ from kcpstack.kernels.segment import HEADER, OVERHEAD, PUSH, isWhole
 from kcpstack.layers.fec import payloadStart
 from kcpstack.layers.smux_frames import UPD, FrameDecoder, decodeUpdate, encodeHeader, encodeUpdate
 from kcpstack.testing.pcapng import enhancedPacket, interfaceDescription, sectionHeader
-from kcpstack.testing.tracing import Trace
+from kcpstack.testing.tracing import DISSECTORS, openTrace
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.append(str(CHECKOUT / "examples"))
 
-from trace_simulation import record  # noqa: E402
+from trace_simulation import record
 
 FEC = ("kcptun.fec.seqid", "kcptun.fec.type", "kcptun.fec.size")
 SEGMENT = [f"kcptun.kcp.{name}" for name in ("conv", "cmd", "frg", "wnd", "ts", "sn", "una", "len")]
@@ -136,7 +136,7 @@ def test_the_info_column_reads_like_a_conversation(tmp_path: Path) -> None:
     conv = 0xF0000007
     push = HEADER.pack(conv, 81, 0, 128, 1, 5, 3, 5) + b"hello"
     ack = HEADER.pack(conv, 82, 0, 128, 9, 2, 3, 0)
-    trace = Trace(open(path, "wb"), Clock())
+    trace = openTrace(str(path), Clock())
     opened = trace.place("opened", "kcptun")
     opened.saw(push + ack, True)
     opened.saw(struct.pack("<IHH", 17, 0xF1, 2 + len(push)) + push, True)
@@ -178,7 +178,7 @@ def test_frames_cut_anywhere_show_once_each(tmp_path: Path) -> None:
         chance.choice((encodeHeader(2, 2, 5, size) + bytes(size), encodeUpdate(7, 1, size), encodeHeader(2, 0, 9)))
         for size in range(300)
     )
-    trace = Trace(open(path, "wb"), Clock())
+    trace = openTrace(str(path), Clock())
     place = trace.place("an smux", "kcptun.smux")
     while frames:
         size = chance.choice((1, 2, 7, 8, 9, 15, 16, 17, 100, 2000))
@@ -202,7 +202,7 @@ def test_bytes_of_strangers_are_shown_without_an_error(tmp_path: Path) -> None:
 def test_a_datagram_is_malformed_where_it_is_not_segments_from_end_to_end(tmp_path: Path) -> None:
     path = tmp_path / "mutilated.pcapng"
     chance = random.Random(2)
-    trace = Trace(open(path, "wb"), Clock())
+    trace = openTrace(str(path), Clock())
     place = trace.place("opened", "kcptun")
     datagrams = [mutilated(chance) for _ in range(400)]
     for datagram in datagrams:
@@ -222,12 +222,10 @@ def test_what_a_limit_has_cut_is_said_and_not_taken_for_damage(tmp_path: Path) -
 
 def test_an_error_in_a_dissector_would_not_pass_these_tests(tmp_path: Path) -> None:
     path = tmp_path / "one.pcapng"
-    trace = Trace(open(path, "wb"), Clock())
+    trace = openTrace(str(path), Clock())
     trace.place("wire", "kcptun.sealed").saw(b"x")
     trace.close()
     broken = tmp_path / "broken.lua"
-    from kcpstack.testing.tracing import DISSECTORS
-
     begins = "function sealed.dissector(tvb, pinfo, tree)"
     broken.write_text(DISSECTORS.read_text().replace(begins, f"{begins}\n\tlocal broken = nil + 1"))
     with pytest.raises(AssertionError, match="Lua Error"):
@@ -352,7 +350,7 @@ def sound(datagram: bytes) -> bool:
 def writeStrange(path: Path, seed: int) -> int:
     """Random, mutilated and sound bytes, whole and cut, for each of our dissectors.  Returns how many packets."""
     chance = random.Random(seed)
-    trace = Trace(open(path, "wb"), Clock(), packetLimit=150)
+    trace = openTrace(str(path), Clock(), packetLimit=150)
     names = ["kcptun", *(f"kcptun.{name}" for name in ("sealed", "smux", "snappy", "stream", "erasure", "congestion"))]
     for _ in range(1500):
         name = chance.choice(names)
