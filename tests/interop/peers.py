@@ -134,11 +134,12 @@ class Process:
 
 
 class Link(Process):
-    """The bad link to a UDP port on loopback, as a process (see kcpstack.testing.badlink)."""
+    """The bad link to a UDP port on loopback, as a process (see kcpstack.testing.badlink), at ``listen`` or any
+    port."""
 
-    def __init__(self, port: int, log: Path, seed: int) -> None:
+    def __init__(self, port: int, log: Path, seed: int, listen: int = 0) -> None:
         command = [sys.executable, "-m", "kcpstack.testing.badlink", "--to", f"127.0.0.1:{port}"]
-        command += ["--seed", str(seed), "--control"]
+        command += ["--listen", f"127.0.0.1:{listen}", "--seed", str(seed), "--control"]
         super().__init__(command, log, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         first = self.output.readline()
         assert first.strip().isdigit(), f"the bad link did not start: {self}"
