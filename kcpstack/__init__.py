@@ -61,6 +61,7 @@ PUBLIC = {
     "kcpstack.ciphers": ALL,
     "kcpstack.transports": ALL,
     "kcpstack.layers.datagram": ALL,
+    "kcpstack.layers.portrange": ALL,
     "kcpstack.testing.ciphers": ALL,
     "kcpstack.testing.erasure": ALL,
     "kcpstack.testing.compressors": ALL,
