@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import zlib
 from collections.abc import Iterator
@@ -22,7 +23,6 @@ from zope.interface import implementer
 
 from kcpstack.batch import Batch, inboundBatch, outboundBatch
 from kcpstack.counters import Counters
-from kcpstack.testing.checks import repeatableSource
 from kcpstack.testing.ciphers import CipherConformance, openOne, sealOne
 from kcpstack.testing.compressors import CompressorConformance
 from kcpstack.testing.congestion import CongestionConformance
@@ -162,7 +162,7 @@ class Ends:
     def __init__(self, ports: range, called: range | None = None) -> None:
         self.clock = SocketClock()
         self.counters = Counters()
-        self.context = TransportContext(self.clock, self.counters, repeatableSource("hop"))
+        self.context = TransportContext(self.clock, self.counters, random.Random("hop").randbytes)
         self.server = HopFactory().listen(self.context, LOCAL, ports)
         self.atServer, self.atClient = DatagramRecorder(), DatagramRecorder()
         self.server.startListening(self.atServer)
