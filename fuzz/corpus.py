@@ -1,7 +1,7 @@
-"""Writes the seeds of targets as files: ``python -m fuzz.corpus FOLDER [TARGET...]``, all of them where none is named.
+"""Writes the seeds of targets as files: ``python -m fuzz.corpus FOLDER [TARGET...]``, of all if none is named.
 
-Each target's go into a folder of its name, each seed into a file named after what is in it, so that what is there
-already stays.  The inputs that once broke a promise (fuzz/crashes) are seeds as well.
+Each target's go into a folder of its name, each seed into a file named after what is in it, so that what is
+there already stays.  The inputs that once broke a promise (fuzz/crashes) are seeds as well.
 """
 
 from __future__ import annotations

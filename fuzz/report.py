@@ -1,7 +1,7 @@
-"""The table of a folder's runs, made from its logs: ``python -m fuzz.report [--folder .fuzz] [--write docs/fuzz-run.txt]``.
+"""The table of a folder's runs, made from its logs: ``python -m fuzz.report [--folder .fuzz] [--write F]``.
 
-Of a target with several logs, runs, seconds and findings are summed, and the rest is of the last.  What a run that
-ended in a finding has taken does not count.  The page docs/fuzz-your-layer.rst includes what this writes.
+Of a target with several logs, runs, seconds and findings are summed, and the rest is of the last.  What a run
+that ended in a finding has taken does not count.  docs/fuzz-your-layer.rst includes what this writes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Fuzzing with atheris: ``python -m fuzz.run TARGET... [--seconds N] [--folder .fuzz]``; ``all`` is every target.
+"""Fuzzing with atheris: ``python -m fuzz.run TARGET... [--seconds N] [--folder .fuzz]``; ``all`` of them.
 
 One process for each target, one after the other, at a low priority.  In the folder:
 
-- ``corpus/TARGET``   seeds and what was found beside them; kept, so that the next run begins where this one ended
+- ``corpus/TARGET``   seeds and what was found beside them; the next run begins where this one ended
 - ``crashes/TARGET``  inputs that broke a promise, with what libFuzzer calls them
 - ``logs/TARGET.N.log`` what libFuzzer said in the Nth run; ``python -m fuzz.report`` makes a table of them
 

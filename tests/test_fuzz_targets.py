@@ -1,4 +1,4 @@
-"""The fuzz targets keep up with the code: each holds on its seeds, on former findings, and on bytes of any kind."""
+"""The fuzz targets keep up with the code: each holds on its seeds, on former findings and on any bytes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The targets by name.  Each is a module of this name beside this one, imported when it is wanted, so that atheris can
-instrument what it imports.
+"""The targets by name.  Each is a module of this name beside this one, imported when it is wanted, so that
+atheris can instrument what it imports.
 
-A target has ``check(data)``, which takes any bytes and raises (AssertionError, mostly) where a promise is broken, and
-``seeds()``, which gives inputs to begin with.  Both depend on nothing but their arguments: the same bytes do the same.
+A target has ``check(data)``, which takes any bytes and raises (AssertionError, mostly) where a promise is
+broken, and ``seeds()``, which gives inputs to begin with.  Both depend on nothing but their arguments: the
+same bytes do the same.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ KINDS = (
 
 
 def check(data: bytes) -> None:
-    """A value, or a ValueError of one line that says what to give; a value that is written out is read the same."""
+    """A value, or a ValueError of one line that says what to give; what is written out is read the same."""
     fields = Fields(data)
     kind: Any = fields.pick(KINDS)
     text = fields.rest().decode("utf-8", "surrogateescape")

@@ -36,8 +36,8 @@ def cipherOf(crypt: str) -> Any:
 
 
 def check(data: bytes) -> None:
-    """Ours open, altered ones are refused, what is left stays in order with its addresses; a batch is what its datagrams
-    are one by one; nothing raises."""
+    """Ours open, altered ones are refused, what is left stays in order with its addresses; a batch is what
+    its datagrams are one by one; nothing raises."""
     crypt = CRYPTS[data[0] % len(CRYPTS)] if data else "aes"
     cipher = cipherOf(crypt)
     datagrams: list[bytes] = []

@@ -18,8 +18,8 @@ def codeOf(layout: tuple[int, int]) -> ReedSolomon:
 
 
 def check(data: bytes) -> None:
-    """Any d shards give all data shards back; of shards that nobody made something comes, or a ValueError where too few
-    or wrong ones are there."""
+    """Any d shards give all data shards back; of shards that nobody made something comes, or a ValueError
+    where too few or wrong ones are there."""
     fields = Fields(data)
     code = codeOf(fields.pick(LAYOUTS))
     d, p = code.dataShards, code.parityShards

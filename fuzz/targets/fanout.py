@@ -73,7 +73,7 @@ class Port:
 
 
 def check(data: bytes) -> None:
-    """Each datagram goes to one member or is counted; convs are unique; only a push near its beginning makes a member."""
+    """Each datagram goes to one member or is counted; only a push near its beginning makes a member."""
     port = Port()
     waiting: list[tuple[Any, bytes]] = []
     convs: set[int] = set()  # of which a beginning was shown

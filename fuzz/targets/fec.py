@@ -1,5 +1,5 @@
-"""Opened datagrams with FEC: a whole FECDecoder (kcpstack/layers/fec.py and what is beside it), fed by a real encoder
-over a bad path, and by a stranger.
+"""Opened datagrams with FEC: a whole FECDecoder (kcpstack/layers/fec.py and what is beside it), fed by a real
+encoder over a bad path, and by a stranger.
 """
 
 from __future__ import annotations

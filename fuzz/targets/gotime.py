@@ -34,7 +34,8 @@ def check(data: bytes) -> None:
 
 def seeds() -> Iterator[bytes]:
     begin = bytes([40, 100, 1, 0, 1, 0, 0xD0, 7, 9, 9, 9, 5, 5, 5])
-    elements = "January Jan 1 01 Monday Mon 2 _2 02 __2 002 15 3 03 4 04 5 05 2006 06 PM pm MST Z0700 Z070000 Z07 Z07:00 -0700 -07:00:00"
-    yield begin + elements.encode()
+    elements = "January Jan 1 01 Monday Mon 2 _2 02 __2 002 15 3 03 4 04 5 05 2006 06 PM pm MST"
+    offsets = " Z0700 Z070000 Z07 Z07:00 -0700 -07:00:00"
+    yield begin + (elements + offsets).encode()
     yield begin + b"./snmp-20060102.log"
     yield bytes(14) + b"05.000 05,999 .0000000000 _2006 __2006 Jan_2/Mond Janet 0107"

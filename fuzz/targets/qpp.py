@@ -1,4 +1,4 @@
-"""Padded bytes of a stream: kcpstack/kernels/qpp.py, beside the formula of docs/qpp.rst taken byte by byte."""
+"""Padded bytes of a stream: kcpstack/kernels/qpp.py, beside the formula of docs/qpp.rst byte by byte."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def wordsOf(key: bytes) -> list[int]:
 
 
 def check(data: bytes) -> None:
-    """What was padded comes out again, whatever the cuts at either end; the first bytes are those of the formula."""
+    """What was padded comes out again, whatever the cuts; the first bytes are those of the formula."""
     fields = Fields(data)
     key, count = fields.pick(KEYS)
     pads = padsOf(key, count)

@@ -51,7 +51,7 @@ class Below:
 
 
 def check(data: bytes) -> None:
-    """The first byte decides for both directions; damage ends the session, once; no cut makes a difference."""
+    """The first byte decides for both directions; damage ends the session; no cut makes a difference."""
     pieces = Fields(data).pieces()
     above, counters = Above(), Counters()
     layer = CompressedTransport(above, counters, recognise=True)

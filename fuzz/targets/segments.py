@@ -158,7 +158,7 @@ class Driven:
         assert arq.unsent + sum(map(len, self.sent.values())) == len(self.written), "bytes went astray"
 
     def flush(self) -> None:
-        """As KCPSession does: until there is no more, then the path check, then no timeout may be due already."""
+        """As KCPSession does: until there is no more, then the path check; no timeout may be due then."""
         for _ in range(3):
             self.flushAll()
             check, before = self.check, self.check.fault

@@ -13,7 +13,7 @@ LENGTHS = {SYN: 0, FIN: 0, NOP: 0, UPD: 8}
 
 
 def check(data: bytes) -> None:
-    """However the bytes are cut: the same frames as the model's, the same version, an error at the same place."""
+    """However the bytes are cut: the model's frames and version, and an error at the same place."""
     fields = Fields(data)
     version = fields.pick((None, 1, 2))
     pieces = fields.pieces()

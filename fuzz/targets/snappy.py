@@ -26,7 +26,7 @@ HELD_MAX = CHUNK_HEAD + CHECKSUM + MAX_COMPRESSED
 
 
 def check(data: bytes) -> None:
-    """What is taken is what cramjam takes; cuts change nothing; little is kept; what we compress comes back."""
+    """What is taken is what cramjam takes; cuts change nothing; little is kept; what we make comes back."""
     built = framed(data)
     whole, damage = restored([built])
     cut, cutDamage = restored(Fields(built).pieces())
