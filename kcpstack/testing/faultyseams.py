@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IProtocol
@@ -67,14 +68,14 @@ class FaultyTransport:
         """See IDatagramTransport; raises, against it, where it is to."""
         datagrams: list[bytes] = []
         for datagram in map(bytes, batch):
-            datagrams += self._fate("send", datagram, lambda late: self._sendLate(late, address))
+            datagrams += self._fate("send", datagram, partial(self._sendLate, address))
         self._sendNow(datagrams, address)
 
     def datagramsReceived(self, batch: Batch) -> None:
         """See IDatagramReceiver."""
         arrived: list[tuple[bytes, Any]] = []
         for datagram, address in zip(list(map(bytes, batch)), batch.addresses or ()):
-            fate = self._fate("receive", datagram, lambda late, address=address: self._deliver([(late, address)]))
+            fate = self._fate("receive", datagram, partial(self._deliverLate, address))
             arrived += [(each, address) for each in fate]
         self._deliver(arrived)
 
@@ -104,8 +105,11 @@ class FaultyTransport:
         call = self._clock.callLater(DELAY, due)
         self._delayed.add(call)
 
-    def _sendLate(self, datagram: bytes, address: Any) -> None:
+    def _sendLate(self, address: Any, datagram: bytes) -> None:
         self._sendNow([datagram], address)
+
+    def _deliverLate(self, address: Any, datagram: bytes) -> None:
+        self._deliver([(datagram, address)])
 
     def _sendNow(self, datagrams: list[bytes], address: Any) -> None:
         if datagrams:
@@ -239,7 +243,7 @@ class FaultyErasureCode:
         self.dataShards = inner.dataShards
         self.parityShards = inner.parityShards
 
-    def encode(self, shards: list[bytes]) -> list[bytes]:
+    def encode(self, shards: Sequence[bytes]) -> list[bytes]:
         """See IErasureCode."""
         spoiling = self._layer.spoils("encode")
         if spoiling is not None and spoiling.fault == "raise":
