@@ -75,7 +75,7 @@ def test_kcp_datagrams_are_whole(datagram: bytes) -> None:
     assert isWhole(datagram, 0, len(datagram))
 
 
-@hypothesis(max_examples=100, deadline=None)
+@some
 @given(st.lists(kcpDatagrams(mutated=True), max_size=8), st.booleans())
 def test_no_kcp_datagram_harms_an_arq(arrived: list[bytes], recovered: bool) -> None:
     arq = newARQ()
@@ -153,7 +153,7 @@ def test_settings_are_valid(role: str) -> None:
     holds()
 
 
-quick = hypothesis(max_examples=500, deadline=None, database=None)
+quick = hypothesis(max_examples=100, deadline=None, database=None)
 
 
 def test_all_shrink_to_little() -> None:

@@ -323,6 +323,8 @@ def _consistent(role: str, chosen: dict[str, Any]) -> Any:
     values["parityshard"] = min(values["parityshard"], SHARDS_MAX - values["datashard"])
     values["streambuf"] = min(values["streambuf"], values["smuxbuf"])
     made = SETTINGS[role](**values)
+    if not chosen.keys() & {"crypt", "erasure", "mtu", "datashard", "parityshard", "transport"}:
+        return made
     try:
         checkLayers(made)
     except ValueError:  # an installed layer that these numbers do not suit
