@@ -437,7 +437,8 @@ def test_asyncio_run_works_time_and_again() -> None:
     assert idle(second)
 
 
-def test_what_was_written_arrives_though_the_loop_ends_right_after_the_close() -> None:
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_was_written_arrives_though_the_loop_ends_right_after_the_close(waits: bool) -> None:
     listening: Any = threading.Event()
     where: list[Any] = []
     arrived: list[bytes] = []
@@ -458,7 +459,9 @@ def test_what_was_written_arrives_though_the_loop_ends_right_after_the_close() -
     async def client() -> None:
         _, writer = await aio.open_connection(*where[0], **{**OPTIONS, "closewait": SECONDS})
         writer.write(DATA)
-        await close(writer)
+        writer.close()
+        if waits:
+            await writer.wait_closed()
 
     thread = threading.Thread(target=lambda: run(server()))
     thread.start()

@@ -82,7 +82,8 @@ class LoopReactor(AsyncioSelectorReactor):
 
     async def _shutDown(self) -> None:
         for stream in list(self.streams):
-            stream.abort()
+            if not stream.is_closing():
+                stream.abort()
         over: asyncio.Future[None] = self._asyncioEventloop.create_future()
         self.addSystemEventTrigger("after", "shutdown", over.set_result, None)
         self.fireSystemEvent("shutdown")
