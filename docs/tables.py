@@ -4,6 +4,7 @@
     .. option-tests::          every option, with the tests that show it at work
     .. modes::                 what each mode stands for
     .. counters:: SNMP         one of the tables of names in kcpstack.counters
+    .. layer-kinds::           the kinds of layers that can come from outside
     .. interfaces::            every interface of kcpstack.interfaces, with its contract
     .. public-api::            every public module, and its public names
     .. mis-set-ups::           the ways to set a tunnel up wrong, and the lines that say so
@@ -27,6 +28,7 @@ from zope.interface.interface import InterfaceClass, Method
 from kcpstack import ALL, PUBLIC, counters, interfaces
 from kcpstack.options import BY_VALUES, MODES, Mode, Option, dashed, optionsOf
 from kcpstack.options.helptext import defaultText
+from kcpstack.seams import SEAMS, Seam
 
 
 def escaped(text: str) -> str:
@@ -141,6 +143,30 @@ class Interfaces(Generated):
         yield from indented(description.getDoc(), 6)
 
 
+class LayerKinds(Generated):
+    def lines(self) -> Iterator[str]:
+        rows = [["Kind", "Option", "Factory", "What it has besides its name", "Those of ours"]]
+        rows += [self.row(seam) for seam in SEAMS]
+        yield from listTable("16 14 24 24 22", rows)
+
+    @staticmethod
+    def row(seam: Seam) -> list[str]:
+        interface, catalogue = seam.catalogue.interface, seam.catalogue
+        members = [
+            f"``{name}{description.getSignatureString() if isinstance(description, Method) else ''}``"
+            for name, description in interface.namesAndDescriptions()
+        ]
+        ours = [name for name, factory in catalogue.factories().items() if type(factory).__module__.startswith("kcpstack.")]
+        prefix = "@" if seam.option == "target" else ""
+        return [
+            catalogue.noun,
+            f"``{dashed(seam.option)} {prefix}NAME``",
+            f":py:class:`~kcpstack.interfaces.{interface.__name__}`",
+            ", ".join(members),
+            ", ".join(f"``{prefix}{name}``" for name in sorted(ours)),
+        ]
+
+
 def publicNames() -> dict[str, list[str]]:
     """The names that others may import, by module."""
     return {
@@ -187,6 +213,7 @@ def setup(app: Any) -> dict[str, bool]:
     app.add_directive("option-tests", OptionTests)
     app.add_directive("modes", Modes)
     app.add_directive("counters", Counters)
+    app.add_directive("layer-kinds", LayerKinds)
     app.add_directive("interfaces", Interfaces)
     app.add_directive("public-api", PublicAPI)
     app.add_directive("mis-set-ups", MisSetUps)

@@ -18,6 +18,7 @@ from misconfigurations import ROWS
 from kcpstack import ALL, PUBLIC, counters, interfaces
 from kcpstack.options import MODES, Options, dashed, optionsOf
 from kcpstack.options.commandline import spellingsOf
+from kcpstack.seams import SEAMS
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 README = (CHECKOUT / "README.md").read_text()
@@ -78,6 +79,14 @@ def test_the_api_page_lists_what_public_modules_export_and_nothing_else(pages: P
     assert listed.keys() == PUBLIC.keys()
     for module, names in PUBLIC.items():
         assert listed[module] == set(import_module(module).__all__ if names == ALL else names)
+
+
+def test_the_layers_page_has_every_kind_of_layer(pages: Path) -> None:
+    said = text(pages / "layers.html")
+    for seam in SEAMS:
+        interface = seam.catalogue.interface
+        for word in (seam.catalogue.noun, dashed(seam.option), interface.__name__, *interface.names()):
+            assert word in said
 
 
 def test_the_mis_set_ups_page_has_every_line(pages: Path) -> None:
