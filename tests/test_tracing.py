@@ -12,6 +12,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from endpointworld import Recorder as AskingRecorder
+from endpointworld import World
 from pcapngfile import items, packets, statistics
 from twisted.internet import defer
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -41,10 +43,10 @@ from kcpstack.interfaces import (
     ITrafficMarking,
 )
 from kcpstack.kernels.arq import ARQ, Tuning
-from kcpstack.seams import COMPRESSORS, CONGESTION_CONTROLS, ERASURE_CODES, TRANSPORTS
+from kcpstack.seams import COMPRESSORS, CONGESTION_CONTROLS, ERASURE_CODES, TRANSPORTS, layersOf
 from kcpstack.testing.network import SimulatedNetwork
 from kcpstack.testing.streams import HalfCloseableRecorder, Recorder, StreamTransportConformance
-from kcpstack.testing.tracing import Trace, TracingLayer, openTrace
+from kcpstack.testing.tracing import Trace, TracingLayer, openTrace, traced
 from kcpstack.testing.transports import connectedPair
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -127,6 +129,25 @@ def test_a_trace_of_a_tunnel_without_compression_and_fec_has_its_smux_frames(tmp
     assert not {"client compressed", "client erasure"} & places
 
 
+def test_endpoints_are_traced_through_the_layers_and_transports_that_they_are_given():
+    world, file = World(), Kept()
+    trace = Trace(file, world.clock)
+
+    def layers(settings):
+        return traced(layersOf(settings), trace)
+
+    world.listen()
+    world.sockets = TracingLayer(world.sockets, trace)
+    client = TracingLayer(world.client(layers=layers), trace)
+    protocol = world.connect(client, lambda: AskingRecorder(b"question"))
+    assert type(protocol) is AskingRecorder
+    assert world.run(lambda: protocol.received == b"question")
+    counts = Counter(packet.place for packet in items(file.getvalue()))
+    assert counts.keys() == {"wire", "opened", "compressed", "congestion", "smux", "stream"}
+    said = [(p.outbound, p.data[12:]) for p in items(file.getvalue()) if p.place == "stream"]
+    assert said == [(True, b"question"), (False, b"question")]
+
+
 # ------------------------------------------------------------------ bounds
 
 
@@ -151,10 +172,10 @@ def test_a_file_stays_below_its_limit_and_tells_what_it_lacks(tmp_path):
 
 
 def test_a_long_write_becomes_packets_that_wireshark_takes():
-    traced = Traced(Recorder(), dissector="data")
-    traced.layer.makeConnection(Sink())
-    traced.layer.original.transport.write(bytes(1_000_000))
-    assert [len(packet.data) for packet in traced.seen()] == [65_536] * 15 + [1_000_000 % 65_536]
+    subject = Traced(Recorder(), dissector="data")
+    subject.layer.makeConnection(Sink())
+    subject.layer.original.transport.write(bytes(1_000_000))
+    assert [len(packet.data) for packet in subject.seen()] == [65_536] * 15 + [1_000_000 % 65_536]
 
 
 def test_a_disk_that_is_full_ends_the_trace_and_not_the_tunnel(tmp_path):
@@ -214,33 +235,33 @@ def test_what_is_no_layer_is_refused():
 
 
 def test_a_cipher_is_seen_without_its_seal_and_what_it_refuses_is_not():
-    traced = Traced(Rot())
-    assert traced.layer.open(memoryview(traced.layer.seal(memoryview(b"plain")))) == b"plain"
-    assert traced.layer.open(memoryview(b"forged")) is None
-    assert traced.datagrams() == [(True, b"plain"), (False, b"plain")]
+    subject = Traced(Rot())
+    assert subject.layer.open(memoryview(subject.layer.seal(memoryview(b"plain")))) == b"plain"
+    assert subject.layer.open(memoryview(b"forged")) is None
+    assert subject.datagrams() == [(True, b"plain"), (False, b"plain")]
 
 
 def test_a_batch_is_seen_before_it_is_sealed_and_after_it_was_opened():
-    traced = Traced(CIPHERS.find("aes"))
-    cipher = traced.layer.build(bytes(32), random.Random(1).randbytes)
+    subject = Traced(CIPHERS.find("aes"))
+    cipher = subject.layer.build(bytes(32), random.Random(1).randbytes)
     out = outboundBatch(1400, cipher.overhead)
     for datagram in (b"one", b"two"):
         out.append(datagram)
     cipher.sealBatch(out)
     arrived = inboundBatch([*out, b"forged"], [("192.0.2.1", 5)] * 3)
     assert cipher.openBatch(arrived) == 1
-    assert traced.datagrams() == [(True, b"one"), (True, b"two"), (False, b"one"), (False, b"two")]
-    assert [20 in packet.tags for packet in traced.seen()] == [False, False, True, True]
+    assert subject.datagrams() == [(True, b"one"), (True, b"two"), (False, b"one"), (False, b"two")]
+    assert [20 in packet.tags for packet in subject.seen()] == [False, False, True, True]
 
 
 def test_a_code_is_seen_with_what_it_was_given_and_what_it_made():
-    traced = Traced(ERASURE_CODES.find("reedsolomon"))
-    code = traced.layer.build(2, 1)
+    subject = Traced(ERASURE_CODES.find("reedsolomon"))
+    code = subject.layer.build(2, 1)
     (parity,) = code.encode([b"first", b"second"])
     assert code.reconstruct({1: b"second", 2: parity}) == {0: b"first\0"}
     with pytest.raises(ValueError):
         code.reconstruct({1: b"second"})
-    encode, rebuild, refused = traced.seen()
+    encode, rebuild, refused = subject.seen()
     head = struct.pack("<III", 1, 0, 0)
 
     def shard(index, made, data):
@@ -256,26 +277,26 @@ def test_a_code_is_seen_with_what_it_was_given_and_what_it_made():
 
 
 def test_a_congestion_control_is_seen_with_its_window():
-    traced = Traced(CONGESTION_CONTROLS.find("slowstart"))
-    control = traced.layer.build(100)
+    subject = Traced(CONGESTION_CONTROLS.find("slowstart"))
+    control = subject.layer.build(100)
     first = control.window
     control.acknowledged(1, 3, 10.0)
     second = control.window
     control.skipped(2, 4, 20.0)
     third = control.window
     control.timedOut(1, 5, 30.0)
-    told = [struct.unpack_from("<IIII", packet.data, 12) for packet in traced.seen()]
+    told = [struct.unpack_from("<IIII", packet.data, 12) for packet in subject.seen()]
     assert told == [(0, 0, 0, first), (1, 1, 3, second), (2, 2, 4, third), (3, 1, 5, control.window)]
     assert len({first, second, third, control.window}) > 2
 
 
 def test_a_compressor_is_seen_with_the_bytes_of_the_wire():
-    traced = Traced(COMPRESSORS.find("snappy"))
-    here, there = traced.layer.build(), traced.layer.build()
+    subject = Traced(COMPRESSORS.find("snappy"))
+    here, there = subject.layer.build(), subject.layer.build()
     compressed = here.compress(b"a" * 1000)
     assert there.decompress(compressed) == b"a" * 1000
     head = struct.Struct("<III")
-    assert traced.datagrams() == [(True, head.pack(1, 0, 0) + compressed), (False, head.pack(2, 0, 0) + compressed)]
+    assert subject.datagrams() == [(True, head.pack(1, 0, 0) + compressed), (False, head.pack(2, 0, 0) + compressed)]
 
 
 def test_an_arq_is_seen_with_its_datagrams_and_those_that_were_rebuilt():
@@ -303,17 +324,17 @@ def test_an_arq_is_seen_with_its_datagrams_and_those_that_were_rebuilt():
 def test_a_transport_is_seen_with_what_it_sends_and_delivers():
     clock = Clock()
     network = SimulatedNetwork(clock, 1)
-    traced = Traced(network.transport(("10.0.0.1", 1)), end="server")
+    subject = Traced(network.transport(("10.0.0.1", 1)), end="server")
     far = network.transport(("10.0.0.2", 2), peer=("10.0.0.1", 1))
     received = []
-    traced.layer.startListening(Delivered(received))
+    subject.layer.startListening(Delivered(received))
     far.startListening(Delivered([]))
     far.send(outbound(b"question"), None)
     clock.advance(1)
-    traced.layer.send(outbound(b"answer"), ("10.0.0.2", 2))
+    subject.layer.send(outbound(b"answer"), ("10.0.0.2", 2))
     assert received == [b"question"]
-    assert traced.datagrams() == [(False, b"question"), (True, b"answer")]
-    assert all(packet.place == "server wire" for packet in traced.seen())
+    assert subject.datagrams() == [(False, b"question"), (True, b"answer")]
+    assert all(packet.place == "server wire" for packet in subject.seen())
 
 
 def test_a_transport_that_can_mark_what_it_sends_still_can():
@@ -323,9 +344,9 @@ def test_a_transport_that_can_mark_what_it_sends_still_can():
             self.marked = dscp
 
     marking = Marking()
-    traced = Traced(marking).layer
-    assert ITrafficMarking.providedBy(traced)
-    traced.setDSCP(10)
+    subject = Traced(marking).layer
+    assert ITrafficMarking.providedBy(subject)
+    subject.setDSCP(10)
     assert marking.marked == 10
     assert not ITrafficMarking.providedBy(Traced(SimulatedNetwork(Clock(), 1).transport()).layer)
 
@@ -339,51 +360,51 @@ def test_a_transport_that_is_dialled_shows_where_to():
 
         listen = None
 
-    traced = Traced(implementer(IDatagramTransportFactory)(Dialling)())
-    traced.layer.dial(None, "2001:db8::1", 29900, range(29900, 29901)).send(outbound(b"x"), None)
-    (packet,) = traced.seen()
+    subject = Traced(implementer(IDatagramTransportFactory)(Dialling)())
+    subject.layer.dial(None, "2001:db8::1", 29900, range(29900, 29901)).send(outbound(b"x"), None)
+    (packet,) = subject.seen()
     assert packet.tags[23] == bytes.fromhex("20010db8000000000000000000000001")
 
 
 def test_a_protocol_is_seen_with_both_directions_its_session_and_its_stream():
-    traced = Traced(Recorder(), place="application")
+    subject = Traced(Recorder(), place="application")
     near = Sink()
-    traced.layer.makeConnection(near)
-    traced.layer.dataReceived(b"question")
-    traced.layer.original.transport.writeSequence([b"ans", b"wer"])
-    assert traced.layer.original.received == b"question"
+    subject.layer.makeConnection(near)
+    subject.layer.dataReceived(b"question")
+    subject.layer.original.transport.writeSequence([b"ans", b"wer"])
+    assert subject.layer.original.received == b"question"
     assert near.written == [b"answer"]
     head = struct.pack("<III", 1, 7, 3)
-    assert [(p.place, p.outbound, p.data) for p in traced.seen()] == [
+    assert [(p.place, p.outbound, p.data) for p in subject.seen()] == [
         ("application", False, head + b"question"),
         ("application", True, head + b"answer"),
     ]
-    assert traced.seen()[1].tags[20] == bytes([10, 0, 0, 9])
+    assert subject.seen()[1].tags[20] == bytes([10, 0, 0, 9])
 
 
 @pytest.mark.parametrize("protocol", [Recorder, HalfCloseableRecorder])
 def test_a_protocol_hears_of_a_half_close_where_it_wants_to(protocol):
-    traced = Traced(protocol())
-    heard = IHalfCloseableProtocol(traced.layer, None)
+    subject = Traced(protocol())
+    heard = IHalfCloseableProtocol(subject.layer, None)
     assert (heard is not None) == (protocol is HalfCloseableRecorder)
 
 
 def test_bytes_for_another_dissector_come_without_our_context():
-    traced = Traced(Recorder(), dissector="http")
-    traced.layer.makeConnection(Sink())
-    traced.layer.dataReceived(b"HTTP/1.1 200 OK")
-    assert traced.datagrams() == [(False, b"HTTP/1.1 200 OK")]
+    subject = Traced(Recorder(), dissector="http")
+    subject.layer.makeConnection(Sink())
+    subject.layer.dataReceived(b"HTTP/1.1 200 OK")
+    assert subject.datagrams() == [(False, b"HTTP/1.1 200 OK")]
 
 
 def test_an_endpoint_gives_its_caller_the_protocol_that_the_factory_made():
-    traced = Traced(Target())
-    endpoint = traced.layer.endpoint(None, "argument")
+    subject = Traced(Target())
+    endpoint = subject.layer.endpoint(None, "argument")
     factory = Factory.forProtocol(Recorder)
     got = []
     endpoint.connect(factory).addCallback(got.append)
     assert type(got[0]) is Recorder
     got[0].transport.write(b"seen")
-    assert [packet.data[12:] for packet in traced.seen()] == [b"seen"]
+    assert [packet.data[12:] for packet in subject.seen()] == [b"seen"]
 
 
 class TestStreamsOfTracedSessionsAndProtocols(StreamTransportConformance):

@@ -215,7 +215,7 @@ local function isWhole(tvb, offset)
 	return captured < reported and offset <= reported
 end
 
-local function markRepeat(pinfo, tree, said, direction, offset, sn)
+local function markRepeat(pinfo, tree, direction, offset, sn)
 	local place = pinfo.number * 65536 + offset
 	if not pinfo.visited then
 		local key = direction .. " " .. sn
@@ -245,7 +245,7 @@ local function dissectSegment(tvb, offset, length, pinfo, tree, said)
 	item:add_le(kf.una, tvb(offset + 16, 4))
 	item:add_le(kf.len, tvb(offset + 20, 4))
 	if name == "PSH" then
-		local repeated = markRepeat(pinfo, item, said, directionOf(pinfo, conv), offset, sn)
+		local repeated = markRepeat(pinfo, item, directionOf(pinfo, conv), offset, sn)
 		said:add("PSH sn=%.0f una=%.0f len=%.0f%s", sn, una, length, repeated)
 	elseif name == "ACK" then
 		said:add("ACK sn=%.0f", sn)
