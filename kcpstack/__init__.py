@@ -34,6 +34,7 @@ PUBLIC = {
     "kcpstack.addresses": ALL,
     "kcpstack.errors": ALL,
     "kcpstack.endpoints": ALL,
+    "kcpstack.aio": ALL,
     "kcpstack.options": (
         "Address",
         "ClientSettings",
