@@ -13,6 +13,8 @@ stays where it is while its client hops.
 
 A port that is filtered costs a turn of datagrams, which the layers above send again: one that has been called and
 has not answered is left out for RETRY seconds, while there are others.  Should none answer, all are tried in turn.
+Where only the answers are filtered, a client that downloads has nothing to say any more, and would not hop: so a
+server that hears nothing for PATIENCE seconds answers from the ports that were called before, in turn.
 
 With one port on either end this is plain UDP there.  Each end also understands a peer with plain UDP.
 """
@@ -42,6 +44,8 @@ __all__ = ["HopFactory", "HoppingClient", "HoppingServer"]
 
 TURN = 0.3  # s; some round trips, and less than a sender waits before it takes a path for dead
 RETRY = 60.0  # s; a filtered port costs a turn each time that it is tried
+PATIENCE = 0.6  # s
+RECENT = 8  # ports of a peer's last turns; what it called long before, its NAT may have forgotten
 STRANGERS_MAX = 1024  # addresses that have called and not been answered: forgeries, but for a few
 PEERS_MAX = 65_536  # addresses that have been answered: who can speak to the layers above
 
@@ -140,8 +144,9 @@ class HoppingServer:
 
     def __init__(self, context: TransportContext, host: str, ports: range) -> None:
         self._udp = UDPRange(context.reactor, context.counters, host, ports, buffers=context.buffers, dscp=context.dscp)
-        self._calledBy: OrderedDict[PeerAddress, int] = OrderedDict()  # the port, of who has not been answered yet
-        self._answered: OrderedDict[PeerAddress, int] = OrderedDict()  # and of who has
+        self._reactor = context.reactor
+        self._strangers: OrderedDict[PeerAddress, Caller] = OrderedDict()  # who has not been answered yet
+        self._peers: OrderedDict[PeerAddress, Caller] = OrderedDict()  # and who has
         self._first = ports[0]
         self._receiver: IDatagramReceiver
 
@@ -153,9 +158,10 @@ class HoppingServer:
     def send(self, batch: Batch, address: PeerAddress | None) -> None:
         """See IDatagramTransport."""
         assert address is not None  # a port that listens has no fixed peer
-        port = self._answered.pop(address, None) or self._calledBy.pop(address, None) or self._first
-        keep(self._answered, address, port, PEERS_MAX)
-        self._udp.send(batch, (*address, port))
+        now = self._reactor.seconds()
+        caller = self._peers.pop(address, None) or self._strangers.pop(address, None) or Caller(self._first, now)
+        keep(self._peers, address, caller, PEERS_MAX)
+        self._udp.send(batch, (*address, caller.answerFrom(now)))
 
     def getHost(self) -> IAddress:
         """The first port's address."""
@@ -175,20 +181,43 @@ class HoppingServer:
 
     def datagramsReceived(self, batch: Batch) -> None:
         """Datagrams for one of our ports, which UDPRange puts behind each address: it is taken off, and remembered."""
+        now = self._reactor.seconds()
         called = batch.addresses or []
         for address in dict.fromkeys(called):
             peer, port = address[:-1], address[-1]
-            if peer in self._answered:
-                self._answered[peer] = port
+            caller = self._peers.get(peer) or self._strangers.get(peer)
+            if caller is not None:
+                caller.called(port, now)
             else:
-                self._calledBy.pop(peer, None)
-                keep(self._calledBy, peer, port, STRANGERS_MAX)
+                keep(self._strangers, peer, Caller(port, now), STRANGERS_MAX)
         batch.addresses = [address[:-1] for address in called]
         self._receiver.datagramsReceived(batch)
 
     def connectionRefused(self) -> None:
         """See IDatagramReceiver."""
         self._receiver.connectionRefused()
+
+
+class Caller:
+    """Which of our ports a peer has called, and when it did so last."""
+
+    __slots__ = ("_heardAt", "_ports")
+
+    def __init__(self, port: int, now: float) -> None:
+        self._ports = [port]  # each once, the latest last
+        self._heardAt = now
+
+    def called(self, port: int, now: float) -> None:
+        """It has called ``port``."""
+        self._heardAt = now
+        if port != self._ports[-1]:
+            self._ports = [*(each for each in self._ports if each != port), port][-RECENT:]
+
+    def answerFrom(self, now: float) -> int:
+        """The port to answer from."""
+        silent = now - self._heardAt - PATIENCE
+        back = 0 if silent < 0 else 1 + int(silent / TURN)
+        return self._ports[-1 - back % len(self._ports)]
 
 
 @implementer(IDatagramTransportFactory)
@@ -226,11 +255,11 @@ class HopFactory:
         )
 
 
-def keep(ports: OrderedDict[PeerAddress, int], address: PeerAddress, port: int, most: int) -> None:
-    """Remember ``address`` as the latest, and no more than ``most``."""
-    ports[address] = port
-    if len(ports) > most:
-        ports.popitem(last=False)
+def keep(callers: OrderedDict[PeerAddress, Caller], address: PeerAddress, caller: Caller, most: int) -> None:
+    """Remember ``caller`` as the latest, and no more than ``most``."""
+    callers[address] = caller
+    if len(callers) > most:
+        callers.popitem(last=False)
 
 
 def plainHost(host: str) -> str:

@@ -14,7 +14,7 @@ from kcpstack_example.aimd import HalvingFactory
 from kcpstack_example.deflate import DeflateFactory
 from kcpstack_example.echo import EchoTarget
 from kcpstack_example.erasure import ReedSoloFactory
-from kcpstack_example.hopping import RETRY, STRANGERS_MAX, TURN, HopFactory
+from kcpstack_example.hopping import PATIENCE, RETRY, STRANGERS_MAX, TURN, HopFactory
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
@@ -291,14 +291,36 @@ def test_datagrams_of_strangers_are_dropped_and_counted(ends: Ends) -> None:
     assert ends.counters.InErrs == 1
 
 
+def test_where_the_peer_is_silent_answers_leave_from_all_ports_that_it_has_called(ends: Ends) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind((LOCAL, 0))
+        peer.settimeout(5)
+        first = ends.server.getHost().port
+        for port in (first, first + 2, first + 4):
+            peer.sendto(b"call", (LOCAL, port))
+            ends.clock.turn(0.0)
+        used = []
+        ends.clock.advance(PATIENCE + TURN / 2)
+        for _ in range(6):
+            ends.answer()
+            used.append(peer.recvfrom(100)[1][1] - first)
+            ends.clock.advance(TURN)
+        assert used == [2, 0, 4, 2, 0, 4]
+        peer.sendto(b"call", (LOCAL, first))
+        ends.clock.turn(0.0)
+        ends.answer()
+        assert peer.recvfrom(100)[1][1] == first
+
+
 def test_a_flood_of_strangers_makes_the_server_forget_no_peer(ends: Ends) -> None:
-    port = ends.call()
+    ends.call()
     ends.answer()
-    (called, address) = port, ends.atServer.arrived[-1][1]
+    address = ends.atServer.arrived[-1][1]
+    called = ends.server.getHost().port
     flood = inboundBatch([b"x"] * 3000, [(f"192.0.2.{n % 250}", n, called) for n in range(3000)])
     ends.server.datagramsReceived(flood)
-    assert len(ends.server._calledBy) == STRANGERS_MAX
-    assert ends.server._answered == {address: port}
+    assert len(ends.server._strangers) == STRANGERS_MAX
+    assert list(ends.server._peers) == [address]
 
 
 # ------------------------------------------------------------------ the target
