@@ -98,9 +98,9 @@ class Driven:
             sn = (self.readSN + fields.number() - 32) & MASK if fields.flag() else fields.number(4)
             una = (self.arq._una + fields.number() - 32) & MASK
             body = fields.take(fields.below(40)) if cmd == PUSH else b""
-            made += (
-                HEADER.pack(self.conv, cmd, 0, fields.number(2), fields.number(2), sn, una, len(body)) + body
-            )
+            lie = fields.number()
+            length = len(body) if lie < 240 else len(body) + lie - 248 & MASK
+            made += HEADER.pack(self.conv, cmd, 0, fields.number(2), fields.number(2), sn, una, length) + body
         return made
 
     def acks(self, fields: Fields) -> bytes:
@@ -225,9 +225,9 @@ def seeds() -> Iterator[bytes]:
         + record(ACK_SENT, b"\2\0\x20\0\1\x20\1\1\x20\2")
         + record(DUE)
     )
-    push = record(SEGMENT, b"\1\0\1\x20\x20\3abc\x20\0\1\0\0\1\x22\x20\2de\x20\0\2\0") + record(
-        READ, b"\x10\0"
-    )
+    push = record(SEGMENT, b"\1\0\1\x20\x20\3abc\0\x20\0\1\0\0\1\x22\x20\2de\0\x20\0\2\0")
+    push += record(READ, b"\x10\0")
+    lie = record(SEGMENT, b"\0\0\1\x20\x20\3abc\xff\x20\0\1\0") + record(READ, b"\x10\0")
     for number in range(4):
         yield (
             bytes([number, number, 0, number, number, number])
@@ -238,7 +238,8 @@ def seeds() -> Iterator[bytes]:
         )
         yield (
             bytes([2, number, 1, 2, 0, 1])
-            + record(SEGMENT, b"\0\3\1\x20\x20\0\0\0\0")
+            + record(SEGMENT, b"\0\3\1\x20\x20\0\0\0\0\0")
+            + lie
             + talk
             + record(DUE) * 20
         )

@@ -263,10 +263,11 @@ def seeds() -> Iterator[bytes]:
                     + record(FRAME, b"\1\1\0")
                     + record(FRAME, b"\4\0\0\1\0\0\1\0\0")
                     + record(PEER_READS, b"\0")
-                    + record(CALL, b"\0\0\xff\xff") * 4
+                    + record(CALL, b"\0\0\xff\xff") * 5
                     + record(PEER_READS, b"\1")
                     + record(TIME, b"\xff") * 2
                 )
+                yield begin + open3 + record(CALL, b"\0\0\xff\xff") * 5 + record(TIME, b"\x20")
                 begin = client[:1] + compressed + version + half + b"\1\0"
                 yield (
                     begin

@@ -22,6 +22,7 @@ from kcpstack.layers.snappy import (
 
 PLAIN_BYTES, RAW_BLOCK, RIGHT_BLOCK, ANY_CHUNK, ANY_BYTES, IDENTIFIED = range(6)
 GROWTH = 22  # bytes restored of one that came, as SnappyCodec says
+PROMISED_MAX = 1 << 20  # bytes that a raw block is tried with: more than a chunk may stand for
 HELD_MAX = CHUNK_HEAD + CHECKSUM + MAX_COMPRESSED
 
 
@@ -49,11 +50,8 @@ def framed(data: bytes) -> bytes:
             parts.append(chunk(PLAIN, checksum(argument) + argument))
         elif op == RAW_BLOCK:  # any bytes as a compressed block, with the checksum of what they stand for
             try:
-                plain = (
-                    bytes(cramjam.snappy.decompress_raw(argument))
-                    if promised(argument) <= BLOCK_SIZE
-                    else b""
-                )
+                isShort = promised(argument) <= PROMISED_MAX
+                plain = bytes(cramjam.snappy.decompress_raw(argument)) if isShort else b""
             except cramjam.DecompressionError:
                 plain = b""
             parts.append(chunk(COMPRESSED, checksum(plain) + argument))
@@ -83,7 +81,7 @@ def promised(block: bytes) -> int:
         length |= (byte & 127) << 7 * index
         if byte < 128:
             return length
-    return BLOCK_SIZE + 1
+    return PROMISED_MAX + 1
 
 
 def restored(pieces: list[bytes]) -> tuple[bytes, str | None]:
@@ -105,6 +103,7 @@ def restored(pieces: list[bytes]) -> tuple[bytes, str | None]:
             return b"".join(out), str(error)
         assert codec._decoder._held <= HELD_MAX, "more than one unfinished chunk is kept"
         assert len(out[-1]) <= GROWTH * (held + len(piece)), "too much was restored of this"
+        assert len(out[-1]) <= BLOCK_SIZE + GROWTH * len(piece), "a chunk stood for more than it may"
     return b"".join(out), None
 
 
@@ -124,6 +123,7 @@ def seeds() -> Iterator[bytes]:
                 yield record(ANY_BYTES, begin[len(STREAM_IDENTIFIER) :])
             else:
                 yield record(PLAIN_BYTES, begin[:100]) + record(RIGHT_BLOCK, begin)
-    yield record(RAW_BLOCK, bytes(cramjam.snappy.compress_raw(b"a" * 5000)))
+    for size in (5000, BLOCK_SIZE, BLOCK_SIZE + 1, 100_000):
+        yield record(RAW_BLOCK, bytes(cramjam.snappy.compress_raw(b"a" * size)))
     yield record(RAW_BLOCK, b"\x80\x80\x04" + b"\x00a" + b"\xfe\x01\x00" * 500)
     yield record(ANY_CHUNK, b"\xfe" + bytes(50)) + record(IDENTIFIED) + record(ANY_CHUNK, b"\x40ab")
