@@ -19,7 +19,7 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 from zope.interface.verify import verifyObject
 
 from kcpstack.addresses import KCPAddress
@@ -405,6 +405,34 @@ def test_an_endpoint_gives_its_caller_the_protocol_that_the_factory_made():
     assert type(got[0]) is Recorder
     got[0].transport.write(b"seen")
     assert [packet.data[12:] for packet in subject.seen()] == [b"seen"]
+
+
+def test_a_layer_that_breaks_its_contract_does_so_as_without_a_trace():
+    class Broken:
+        overhead, dataShards, parityShards, window = 0, 10**6, "p", -1.5
+
+        def answer(self, *arguments):
+            return 5
+
+        def hear(self, *arguments):
+            """Whatever it is told."""
+
+        seal = open = encode = reconstruct = compress = decompress = answer
+        acknowledged = skipped = timedOut = hear
+
+    calls = {
+        IPacketCipher: [("seal", b"x"), ("open", b"x")],
+        IErasureCode: [("encode", [b"x"]), ("encode", None), ("reconstruct", {0: b"x"})],
+        ICompressor: [("compress", b"x"), ("decompress", b"x")],
+        ICongestionControl: [("acknowledged", 1, 2, 3.0), ("skipped", -1, 2, 3.0), ("timedOut", "1", 2, 3.0)],
+    }
+    for interface, each in calls.items():
+        broken = Broken()
+        alsoProvides(broken, interface)
+        subject = Traced(broken)
+        for name, *arguments in each:
+            assert getattr(subject.layer, name)(*arguments) == getattr(broken, name)(*arguments)
+        assert any(packet.comment.startswith("not shown: ") for packet in subject.seen())
 
 
 class TestStreamsOfTracedSessionsAndProtocols(StreamTransportConformance):

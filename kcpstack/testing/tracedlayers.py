@@ -67,7 +67,18 @@ CONGESTION = struct.Struct("<IIII")
 ENCODE, RECONSTRUCT = 0, 1
 BEGUN, ACKNOWLEDGED, SKIPPED, TIMED_OUT = 0, 1, 2, 3
 
+# What comes of packing what a layer should not have returned.  That is for whoever called it to judge, as without a trace.
+NOT_SHOWN = (TypeError, ValueError, AttributeError, struct.error)
+
 PIECE = 65_536  # bytes; far below what Wireshark takes as one packet
+
+
+class _Placed:
+    """Shows a Place what crosses ``original``."""
+
+    def __init__(self, original: Any, place: Place) -> None:
+        self.original = original
+        self._place = place
 
 
 # ------------------------------------------------------------------ below KCP
@@ -89,12 +100,11 @@ class _TracedReceiver:
         self._receiver.connectionRefused()
 
 
-class _TracedTransport(proxyForInterface(IDatagramTransport)):  # type: ignore[misc]
+class _TracedTransport(_Placed, proxyForInterface(IDatagramTransport)):  # type: ignore[misc]
     """``peer`` is where a transport with one fixed peer sends to."""
 
     def __init__(self, inner: Any, place: Place, peer: Any = None) -> None:
-        super().__init__(inner)
-        self._place = place
+        super().__init__(inner, place)
         self._peer = peer
 
     def startListening(self, receiver: Any) -> None:
@@ -121,11 +131,7 @@ def _tracedTransport(inner: Any, place: Place, peer: Any = None) -> _TracedTrans
     return kind(inner, place, peer)
 
 
-class _TracedTransportFactory(proxyForInterface(IDatagramTransportFactory)):  # type: ignore[misc]
-    def __init__(self, inner: Any, place: Place) -> None:
-        super().__init__(inner)
-        self._place = place
-
+class _TracedTransportFactory(_Placed, proxyForInterface(IDatagramTransportFactory)):  # type: ignore[misc]
     def dial(self, context: Any, host: str, port: int, ports: range) -> _TracedTransport:
         return _tracedTransport(self.original.dial(context, host, port, ports), self._place, (host, port))
 
@@ -133,11 +139,7 @@ class _TracedTransportFactory(proxyForInterface(IDatagramTransportFactory)):  # 
         return _tracedTransport(self.original.listen(context, host, ports), self._place)
 
 
-class _TracedPacketCipher(proxyForInterface(IPacketCipher)):  # type: ignore[misc]
-    def __init__(self, inner: Any, place: Place) -> None:
-        super().__init__(inner)
-        self._place = place
-
+class _TracedPacketCipher(_Placed, proxyForInterface(IPacketCipher)):  # type: ignore[misc]
     def seal(self, datagram: memoryview) -> bytes:
         self._place.saw(datagram, True)
         sealed: bytes = self.original.seal(datagram)
@@ -150,11 +152,7 @@ class _TracedPacketCipher(proxyForInterface(IPacketCipher)):  # type: ignore[mis
         return opened
 
 
-class _TracedBatchCipher(proxyForInterface(IBatchCipher)):  # type: ignore[misc]
-    def __init__(self, inner: Any, place: Place) -> None:
-        super().__init__(inner)
-        self._place = place
-
+class _TracedBatchCipher(_Placed, proxyForInterface(IBatchCipher)):  # type: ignore[misc]
     def sealBatch(self, batch: Batch) -> None:
         for datagram in batch:
             self._place.saw(datagram, True)
@@ -167,62 +165,53 @@ class _TracedBatchCipher(proxyForInterface(IBatchCipher)):  # type: ignore[misc]
         return refused
 
 
-class _TracedCipherFactory(proxyForInterface(ICipherFactory)):  # type: ignore[misc]
-    def __init__(self, inner: Any, place: Place) -> None:
-        super().__init__(inner)
-        self._place = place
-
+class _TracedCipherFactory(_Placed, proxyForInterface(ICipherFactory)):  # type: ignore[misc]
     def build(self, key: bytes, randomBytes: Callable[[int], bytes]) -> Any:
         cipher = self.original.build(key, randomBytes)
         adapter = _TracedBatchCipher if IBatchCipher.providedBy(cipher) else _TracedPacketCipher
         return adapter(cipher, self._place)
 
 
-class _TracedErasureCode(proxyForInterface(IErasureCode)):  # type: ignore[misc]
+class _TracedErasureCode(_Placed, proxyForInterface(IErasureCode)):  # type: ignore[misc]
     def __init__(self, inner: Any, place: Place) -> None:
-        super().__init__(inner)
-        self._place = place
+        super().__init__(inner, place)
         self._context = CONTEXT.pack(place.trace.newNumber(), 0, 0)
 
     def encode(self, shards: list[bytes]) -> list[bytes]:
         parity: list[bytes] = self.original.encode(shards)
-        self._saw(ENCODE, enumerate(shards), enumerate(parity, len(shards)))
+        self._saw(ENCODE, lambda: (enumerate(shards), enumerate(parity, len(shards))))
         return parity
 
     def reconstruct(self, shards: dict[int, bytes]) -> dict[int, bytes]:
         try:
             rebuilt: dict[int, bytes] = self.original.reconstruct(shards)
         except ValueError as error:
-            self._saw(RECONSTRUCT, sorted(shards.items()), (), f"refused: {error}")
+            self._saw(RECONSTRUCT, lambda: (sorted(shards.items()), ()), f"refused: {error}")
             raise
-        self._saw(RECONSTRUCT, sorted(shards.items()), sorted(rebuilt.items()))
+        self._saw(RECONSTRUCT, lambda: (sorted(shards.items()), sorted(rebuilt.items())))
         return rebuilt
 
-    def _saw(
-        self, operation: int, given: Iterable[tuple[int, bytes]], made: Iterable[tuple[int, bytes]], comment: str = ""
-    ) -> None:
-        parts = [
-            SHARD.pack(index & 0xFF, isMade, min(len(shard), 0xFFFF)) + shard[:0xFFFF]
-            for isMade, shards in enumerate((given, made))
-            for index, shard in shards
-        ]
-        head = ERASURE.pack(operation, self.original.dataShards, self.original.parityShards, 0, len(parts))
+    def _saw(self, operation: int, givenAndMade: Callable[[], tuple[Any, Any]], comment: str = "") -> None:
+        try:
+            parts = [
+                SHARD.pack(index, isMade, len(shard)) + shard
+                for isMade, shards in enumerate(givenAndMade())
+                for index, shard in shards
+            ]
+            head = ERASURE.pack(operation, self.original.dataShards, self.original.parityShards, 0, len(parts))
+        except NOT_SHOWN as error:
+            parts, head, comment = [], b"", f"not shown: {error!r}"
         self._place.saw(b"".join((self._context, head, *parts)), comment=comment)
 
 
-class _TracedErasureCodeFactory(proxyForInterface(IErasureCodeFactory)):  # type: ignore[misc]
-    def __init__(self, inner: Any, place: Place) -> None:
-        super().__init__(inner)
-        self._place = place
-
+class _TracedErasureCodeFactory(_Placed, proxyForInterface(IErasureCodeFactory)):  # type: ignore[misc]
     def build(self, dataShards: int, parityShards: int) -> _TracedErasureCode:
         return _TracedErasureCode(self.original.build(dataShards, parityShards), self._place)
 
 
-class _TracedCongestionControl(proxyForInterface(ICongestionControl)):  # type: ignore[misc]
+class _TracedCongestionControl(_Placed, proxyForInterface(ICongestionControl)):  # type: ignore[misc]
     def __init__(self, inner: Any, place: Place) -> None:
-        super().__init__(inner)
-        self._place = place
+        super().__init__(inner, place)
         self._context = CONTEXT.pack(place.trace.newNumber(), 0, 0)
         self._saw(BEGUN, 0, 0)
 
@@ -239,23 +228,19 @@ class _TracedCongestionControl(proxyForInterface(ICongestionControl)):  # type: 
         self._saw(TIMED_OUT, segments, inFlight)
 
     def _saw(self, event: int, segments: int, inFlight: int) -> None:
-        self._place.saw(self._context + CONGESTION.pack(event, segments, inFlight, self.original.window))
+        try:
+            told, comment = CONGESTION.pack(event, segments, inFlight, self.original.window), ""
+        except NOT_SHOWN as error:
+            told, comment = b"", f"not shown: {error!r}"
+        self._place.saw(self._context + told, comment=comment)
 
 
-class _TracedCongestionControlFactory(proxyForInterface(ICongestionControlFactory)):  # type: ignore[misc]
-    def __init__(self, inner: Any, place: Place) -> None:
-        super().__init__(inner)
-        self._place = place
-
+class _TracedCongestionControlFactory(_Placed, proxyForInterface(ICongestionControlFactory)):  # type: ignore[misc]
     def build(self, sendWindow: int) -> _TracedCongestionControl:
         return _TracedCongestionControl(self.original.build(sendWindow), self._place)
 
 
-class _TracedARQ(proxyForInterface(IARQ)):  # type: ignore[misc]
-    def __init__(self, inner: Any, place: Place) -> None:
-        super().__init__(inner)
-        self._place = place
-
+class _TracedARQ(_Placed, proxyForInterface(IARQ)):  # type: ignore[misc]
     def datagramsReceived(self, batch: Batch, now: float, recovered: bool = False) -> None:
         for datagram in batch:
             self._place.saw(datagram, False, comment="rebuilt by FEC" if recovered else "")
@@ -288,11 +273,7 @@ class _TracedCompressor(proxyForInterface(ICompressor)):  # type: ignore[misc]
         return restored
 
 
-class _TracedCompressorFactory(proxyForInterface(ICompressorFactory)):  # type: ignore[misc]
-    def __init__(self, inner: Any, place: Place) -> None:
-        super().__init__(inner)
-        self._place = place
-
+class _TracedCompressorFactory(_Placed, proxyForInterface(ICompressorFactory)):  # type: ignore[misc]
     def build(self) -> _TracedCompressor:
         return _TracedCompressor(self.original.build(), self._place)
 
@@ -358,42 +339,26 @@ TRANSPORTS = (
 )
 
 
-class _TracedProtocolFactory(proxyForInterface(IProtocolFactory)):  # type: ignore[misc]
-    def __init__(self, inner: Any, place: Place) -> None:
-        super().__init__(inner)
-        self._place = place
-
+class _TracedProtocolFactory(_Placed, proxyForInterface(IProtocolFactory)):  # type: ignore[misc]
     def buildProtocol(self, address: Any) -> _TracedProtocol | None:
         protocol = self.original.buildProtocol(address)
         return None if protocol is None else _TracedProtocol(protocol, self._place)
 
 
-class _TracedClientEndpoint(proxyForInterface(IStreamClientEndpoint)):  # type: ignore[misc]
+class _TracedClientEndpoint(_Placed, proxyForInterface(IStreamClientEndpoint)):  # type: ignore[misc]
     """``connect`` gives its caller the protocol that the factory made, as without a trace."""
-
-    def __init__(self, inner: Any, place: Place) -> None:
-        super().__init__(inner)
-        self._place = place
 
     def connect(self, factory: Any) -> Any:
         connected = self.original.connect(_TracedProtocolFactory(factory, self._place))
         return connected.addCallback(lambda protocol: protocol.original)
 
 
-class _TracedServerEndpoint(proxyForInterface(IStreamServerEndpoint)):  # type: ignore[misc]
-    def __init__(self, inner: Any, place: Place) -> None:
-        super().__init__(inner)
-        self._place = place
-
+class _TracedServerEndpoint(_Placed, proxyForInterface(IStreamServerEndpoint)):  # type: ignore[misc]
     def listen(self, factory: Any) -> Any:
         return self.original.listen(_TracedProtocolFactory(factory, self._place))
 
 
-class _TracedRelayTarget(proxyForInterface(IRelayTarget)):  # type: ignore[misc]
-    def __init__(self, inner: Any, place: Place) -> None:
-        super().__init__(inner)
-        self._place = place
-
+class _TracedRelayTarget(_Placed, proxyForInterface(IRelayTarget)):  # type: ignore[misc]
     def endpoint(self, reactor: Any, argument: str) -> _TracedClientEndpoint:
         return _TracedClientEndpoint(self.original.endpoint(reactor, argument), self._place)
 
@@ -415,6 +380,9 @@ class _ByteStream:
 
     def saw(self, data: bytes, outbound: bool) -> None:
         ends = (self._here, self._there) if outbound else (self._there, self._here)
+        if not isinstance(data, bytes):
+            self._place.saw(data, outbound, *ends)  # which says what it is instead
+            return
         for start in range(0, len(data), PIECE):
             self._place.saw(self._context + data[start : start + PIECE], outbound, *ends)
 

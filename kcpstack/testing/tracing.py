@@ -141,6 +141,10 @@ class Place:
 
         ``source`` and ``destination`` are addresses, tuples as of sockets or IAddress, or None where they are
         not known here."""
+        try:
+            data = memoryview(data)
+        except TypeError as error:  # a layer has broken its contract: that is for others to judge
+            data, comment = b"", f"not shown: {error!r}"
         tags = pcapng.upperPDU(self.dissector, endpoint(source), endpoint(destination), outbound)
         self.trace.record(self, tags, data, outbound, comment)
 
