@@ -221,4 +221,7 @@ def seeds() -> Iterator[bytes]:
         + record(SEGMENT, b"\2\2\0\0\0\0\1")
         + record(DELIVER | SHARD, b"\2\0\1")
     )
+    for wrong in (b"\2\4\3\0\3\0\0\0abc", b"\2\0\1\0\3\0\0\0a", b"\1\4\x08\0\3\0\0\0" + bytes(8)):
+        opening = bytes([wrong[0]]) + b"\0\0\0\3\0\0\0"
+        yield bytes(4) + record(DELIVER | STREAM, b"\0\0" + opening + wrong) + record(TIME, b"\x10")
     yield b"\1\0\1\0" + record(DELIVER | SHARD, b"\3\0\x20\0\1\0\0\0") * 6 + record(TIME, b"\x80")

@@ -234,6 +234,8 @@ def seeds() -> Iterator[bytes]:
             + record(CALL, b"\0\0\0\1")
             + record(TIME, b"\x20")
         )
+    for wrong in (b"\2\4\3\0\3\0\0\0abc", b"\2\0\1\0\3\0\0\0a", b"\1\4\x08\0\3\0\0\0" + bytes(8)):
+        yield b"\1\0\0\0\0\0" + record(ANY, bytes([wrong[0]]) + b"\0\0\0\3\0\0\0" + wrong)
     for version in (b"\0", b"\1"):
         for compressed in (b"\0", b"\1"):
             for half in (b"\0", b"\1"):
