@@ -7,6 +7,7 @@
 - ``impairment``  what a bad path does to datagrams: loss, delay, reordering, damage
 - ``network``     a whole network in one process, on virtual time
 - ``badlink``     a bad path between two real UDP ports
+- ``tracing``     what crosses any layer, in a file for Wireshark (and ``pcapng``, what such a file is made of)
 
 Needs nothing that the package itself does not.
 """
