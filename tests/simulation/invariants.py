@@ -18,7 +18,7 @@ __all__ = ["PROMISES", "Broken", "Invariants"]
 
 CLIENT = "client"
 STEPS_AT_ONCE = 20_000  # delayed calls without time passing; the busiest worlds make some hundreds
-TIMERS_OF = {"life": 40, "session": 12, "stream": 3, "application": 1}  # at most, and seldom as many; see timersAreFew
+TIMERS_OF = {"life": 40, "session": 12, "stream": 3, "application": 1, "relay": 4}  # at most, and seldom as many; see timersAreFew
 OVERSHOOT = smux_sending.WRITE_SIZE + HEADER_SIZE + MAX_PAYLOAD  # bytes; of one write of smux's
 EXPANSION = 1.01  # of what cannot be compressed
 ROUNDING = 0.02  # ms
@@ -325,7 +325,8 @@ def nothingComesFromNowhere(world: Any) -> str | None:
 
 def timersAreFew(world: Any) -> str | None:
     """Some for an end and a session, fewer for a stream, one for an application; and those of the plan."""
-    most = len(world.applications) * (TIMERS_OF["application"] + TIMERS_OF["stream"]) + world.plannedCalls
+    relays = TIMERS_OF["relay"] if world.isRelayed else 0
+    most = len(world.applications) * (TIMERS_OF["application"] + TIMERS_OF["stream"] + relays) + world.plannedCalls
     for life in world.lives:
         most += TIMERS_OF["life"] + TIMERS_OF["session"] * len(life.conversations()) + len(life.sockets)
     return None if world.clock.pending <= most else f"{world.clock.pending} delayed calls, at most {most}"

@@ -42,6 +42,8 @@ def _setter(name: str, value: Any) -> Callable[[Any], None]:
 SINGLE: dict[str, tuple[Callable[[Any], bool], Callable[[Any], None]]] = {
     "ports": (lambda world: len(world.ports) > 1 or world.callsInVain, _listenOnce),
     "rudeness": (lambda world: world.isRude, _setter("isRude", False)),
+    "high-numbers": (lambda world: world.numbersLeft > 0, _setter("numbersLeft", 0)),
+    "relays": (lambda world: world.isRelayed, _setter("isRelayed", False)),
     "resolving": (lambda world: world.resolving > 0, _setter("resolving", 0.0)),
     "starting": (lambda world: world.isStarted, _setter("isStarted", False)),
     "refusals": (lambda world: world.network.refuses, lambda world: setattr(world.network, "refuses", False)),

@@ -1,6 +1,6 @@
 """TCP connections in memory, on virtual time: what stands on both outer sides of a simulated tunnel with relays.
 
-``MemoryTCP.pair(clock)`` is one connection.  It behaves as Twisted's TCP transports do: ``write`` never refuses,
+``MemoryTCP.pair(clock, near, far)`` is one connection.  It behaves as Twisted's TCP transports do: ``write`` never refuses,
 a producer is paused while much is queued, half-close is told to protocols that provide IHalfCloseableProtocol, and
 what is sent to an end that is closed comes back as a reset.
 """
@@ -9,20 +9,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet import defer
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
     IHalfCloseableProtocol,
     IPushProducer,
-    IStreamClientEndpoint,
     ITransport,
 )
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-__all__ = ["MemoryTCP", "MemoryTCPEndpoint"]
+__all__ = ["LATENCY", "MemoryTCP"]
 
 BUFFER = 65_536  # bytes under way, or arrived and unread; and queued, from which on a producer is paused
 LATENCY = 0.0005  # s
@@ -30,16 +28,17 @@ LATENCY = 0.0005  # s
 
 @implementer(ITransport, IConsumer, IPushProducer)
 class MemoryTCP:
-    """One end.  ``peer`` is the other; ``unread`` and ``queued`` are bytes."""
+    """One end.  ``peer`` is the other, and ``protocol`` what is on this one.
+
+    The near end closes by itself when both directions have ended, which Twisted leaves to its protocols."""
 
     def __init__(self, clock: Any, port: int) -> None:
         self.peer: MemoryTCP
         self.connected = False
         self.disconnecting = False
-        self.bufferSize = BUFFER
         self._clock = clock
         self._port = port
-        self._protocol: Any = None
+        self.protocol: Any = None
         self._queue = bytearray()
         self._arrived = bytearray()
         self._producer: Any = None
@@ -51,6 +50,7 @@ class MemoryTCP:
         self._endArrived = False
         self._endTold = False
         self._closed = False  # nobody reads any more
+        self._closesItself = False
         self._turn: Any = None  # DelayedCall
 
     @classmethod
@@ -58,11 +58,12 @@ class MemoryTCP:
         """Connect two protocols, ``far`` first, as who listens."""
         ends = cls(clock, 1), cls(clock, 2)
         ends[0].peer, ends[1].peer = ends[1], ends[0]
+        ends[0]._closesItself = True
         for end, protocol in ((ends[1], far), (ends[0], near)):
-            end._protocol = protocol
+            end.protocol = protocol
             end.connected = True
         for end in (ends[1], ends[0]):
-            end._protocol.makeConnection(end)
+            end.protocol.makeConnection(end)
         return ends
 
     # ITransport
@@ -73,7 +74,7 @@ class MemoryTCP:
         if not self.connected or self._endSent:
             return
         self._queue += data
-        if len(self._queue) >= self.bufferSize and self._producer is not None and not self._producerPaused:
+        if len(self._queue) >= BUFFER and self._producer is not None and not self._producerPaused:
             self._producerPaused = True
             self._producer.pauseProducing()
         self._soon()
@@ -152,7 +153,7 @@ class MemoryTCP:
                 return
             peer._arrived += piece
             peer._soon()
-        if self._producer is not None and self._producerPaused and len(self._queue) <= self.bufferSize // 2:
+        if self._producer is not None and self._producerPaused and len(self._queue) <= BUFFER // 2:
             self._producerPaused = not self._streaming
             self._producer.resumeProducing()
         if self._queue:
@@ -163,8 +164,9 @@ class MemoryTCP:
             self._endSent = True
             peer._endArrived = True
             peer._soon()
-            if not self.disconnecting and IHalfCloseableProtocol.providedBy(self._protocol):
-                self._protocol.writeConnectionLost()
+            if not self.disconnecting and IHalfCloseableProtocol.providedBy(self.protocol):
+                self.protocol.writeConnectionLost()
+        self.disconnecting = self.disconnecting or (self._closesItself and self._endTold and self._endSent)
         if self.disconnecting and self._endSent and self.connected:
             if self._arrived:  # closing with something unread resets, as kernels do
                 self._reset()
@@ -174,12 +176,13 @@ class MemoryTCP:
         if self._arrived and not self._paused and self.connected and not self.disconnecting:
             data = bytes(self._arrived)
             self._arrived.clear()
-            self._protocol.dataReceived(data)
+            self.protocol.dataReceived(data)
             self.peer._soon()
         if self._endArrived and not self._arrived and not self._paused and not self._endTold and self.connected:
             self._endTold = True
-            if IHalfCloseableProtocol.providedBy(self._protocol):
-                self._protocol.readConnectionLost()
+            if IHalfCloseableProtocol.providedBy(self.protocol):
+                self.protocol.readConnectionLost()
+                self._soon()
             else:
                 self._lose(ConnectionDone())
 
@@ -201,26 +204,4 @@ class MemoryTCP:
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stopProducing()
-        self._protocol.connectionLost(Failure(reason))
-
-
-@implementer(IStreamClientEndpoint)
-class MemoryTCPEndpoint:
-    """Where ``newProtocol()`` answers each connection, after ``seconds``."""
-
-    def __init__(self, clock: Any, newProtocol: Any, seconds: float = 0.0) -> None:
-        self._clock = clock
-        self._newProtocol = newProtocol
-        self._seconds = seconds
-
-    def connect(self, factory: Any) -> defer.Deferred[Any]:
-        """See IStreamClientEndpoint."""
-        connected: defer.Deferred[Any] = defer.Deferred(lambda result: call.active() and call.cancel())
-
-        def answered() -> None:
-            protocol = factory.buildProtocol(None)
-            MemoryTCP.pair(self._clock, protocol, self._newProtocol())
-            connected.callback(protocol)
-
-        call = self._clock.callLater(self._seconds, answered)
-        return connected
+        self.protocol.connectionLost(Failure(reason))

@@ -50,6 +50,8 @@ class PlannedWorld(World):
         self.drawSessions()
         self.drawPlace()
         self.isStarted = more.random() < 0.7
+        self.numbersLeft = random.Random(f"numbers {self.seed}").choice((0, 0, 0, 0, 3, 40))
+        self.isRelayed = random.Random(f"relays {self.seed}").random() < 0.4
         self.isRude = more.random() < 0.5  # is there anybody who does not hear out the other?
         self.resolving = more.choice((0.0, 0.0, 0.05, 1.5))
         times = (more.choice((0.0, 0.0, more.uniform(0, 8))) for _ in range(self.wanted))
@@ -235,6 +237,8 @@ class PlannedWorld(World):
     def __str__(self) -> str:
         facts = {
             "ports": self.ports,
+            "relayed": self.isRelayed,
+            "numbers left": self.numbersLeft,
             "started": self.isStarted,
             "streams at": {stream: round(at, 3) for stream, at in self.opens.items()},
             "resolving": self.resolving,

@@ -18,7 +18,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from highnumbers import numbersBefore
 from invariants import Invariants
+from relays import clientRelays, connectRelayed, serverRelays
 from twisted.internet import defer
 from twisted.internet.protocol import Factory
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
@@ -64,6 +66,7 @@ class Life:
     sentWhenGone: int | None = None  # datagrams
     sockets: list[SimulatedTransport] = field(default_factory=list)
     applications: list[Application] = field(default_factory=list)
+    relays: Any = None  # the factory, in a world that has them
 
     def __str__(self) -> str:
         return self.end
@@ -78,6 +81,8 @@ class World:
     ``without`` are the parts of a plan that are left out once all is drawn (leavingout.py)."""
 
     streamBytes = STREAM_BYTES
+    numbersLeft = 0  # segments until the numbers of sessions wrap; 0 where they begin as they do
+    isRelayed = False  # are applications on TCP connections that relays join to streams?
     plannedCalls = 10  # delayed calls of its own at most
 
     def __init__(
@@ -176,6 +181,8 @@ class World:
         self.serverCounters = life.counters
         factory = Factory()
         factory.buildProtocol = lambda address: self.application(SERVER_END, life)
+        if self.isRelayed:
+            factory = life.relays = serverRelays(self, life)
         life.it = Server(settings, self.around(life), self.listeningTransport(life), factory)
         life.it.open()
         return life.it
@@ -185,6 +192,8 @@ class World:
         life = self.begun(CLIENT_END, settings)
         self.clientCounters = life.counters
         life.it = Client(settings, self.around(life), lambda peer: self.socket(life, peer=peer), self.resolveName)
+        if self.isRelayed:
+            life.relays = clientRelays(self, life)
         return life.it
 
     def begun(self, end: str, settings: Settings) -> Life:
@@ -224,15 +233,20 @@ class World:
         self.speakers[application.number] = application
 
     def connected(self, application: Application) -> None:
-        """A client's has its stream; or a server's has, and knows by it whom it answers."""
-        transport = application.transport
+        """A client's has its stream, or what leads there; or a server's has, and knows by it whom it answers."""
+        stream = application.relayedStream or application.transport
         if application.end == CLIENT_END:
-            self.streams[transport.getPeer().conv, transport.streamID] = application
+            if not self.isRelayed:
+                self.streamOpened(application, stream)
             return
-        caller = self.streams.get((transport.getPeer().conv, transport.streamID))
-        assert caller is not None, f"nobody has opened stream {transport.streamID} of {transport.getPeer()}"
+        caller = self.streams.get((stream.getPeer().conv, stream.streamID))
+        assert caller is not None, f"nobody has opened stream {stream.streamID} of {stream.getPeer()}"
         caller.answers += 1
         self.introduce(application, caller.stream, caller.answers - 1)
+
+    def streamOpened(self, application: Application, stream: Any) -> None:
+        """A client's application has ``stream``, perhaps behind a relay."""
+        self.streams[stream.getPeer().conv, stream.streamID] = application
 
     def drawCharacter(self, rng: random.Random, stream: int) -> Any:
         """The length of an application of that stream, and perhaps its manner and pace."""
@@ -257,7 +271,8 @@ class World:
         """Play it.  Raises AssertionError, with the seed and what the network did, where a promise breaks."""
         globalLogPublisher.addObserver(self.logged)
         try:
-            self.play()
+            with numbersBefore(self.numbersLeft):
+                self.play()
             assert not self.raised, "something raised"
         except Exception as error:
             why = [error, *(each.getErrorMessage() for each in self.raised)]
@@ -285,7 +300,10 @@ class World:
         """Open this stream for an application of the client's."""
         application = self.application(CLIENT_END)
         self.introduce(application, stream)
-        self.client.openStream(application).addErrback(application.failed)
+        if self.isRelayed:
+            connectRelayed(self, self.lifeOf(CLIENT_END), application)
+        else:
+            self.client.openStream(application).addErrback(application.failed)
         return application
 
     def until(self, condition: Any, seconds: float = PATIENCE) -> bool:
@@ -316,14 +334,15 @@ class World:
         self.checkNothingIsLeft()
 
     def checkNothingIsLeft(self) -> None:
+        self.clock.advanceUntil(lambda: False, 1)
         for life in self.lives:
             assert life.conversations() == [], f"a {life.end} has {life.conversations()} left"
             counters = life.counters
             assert counters.CurrEstab == 0
+            assert life.relays is None or not life.relays._relays, "relays are left"
             assert counters.RetransSegs == (
                 counters.LostSegs + counters.FastRetransSegs + counters.EarlyRetransSegs
             )
-        self.clock.advance(1)
         assert self.clock.getDelayedCalls() == [], "timers are left"
 
     @property

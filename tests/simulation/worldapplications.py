@@ -58,6 +58,7 @@ class Application(Protocol):
         self.whole = b""
         self.written = 0
         self.peer: Application | None = None
+        self.relayedStream: Any = None  # which it answers, where a relay stands between
         self.received = 0
         self.wasPaused = False
         self.heardEnd = False
