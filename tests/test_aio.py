@@ -28,6 +28,8 @@ SECONDS = 20  # until what hangs is called a failure
 
 SLOW = re.compile("Executing .* took .* seconds")  # asyncio's debug mode says that of this machine, not of us
 
+ENOUGH = 32 << 20  # bytes; more than all buffers on the way
+
 MEGABYTES = 4
 DATA = b"".join(hashlib.sha256(bytes([i])).digest() * 512 for i in range(64)) * MEGABYTES
 
@@ -140,7 +142,7 @@ def test_drain_waits_while_the_other_end_does_not_read() -> None:
 
             async def fill() -> None:
                 nonlocal written
-                while not reading.is_set():
+                while not reading.is_set() and written < ENOUGH:
                     writer.write(bytes(65536))
                     written += 65536
                     await writer.drain()
@@ -151,7 +153,7 @@ def test_drain_waits_while_the_other_end_does_not_read() -> None:
                 before = written
                 await asyncio.sleep(0.05)
             assert not filling.done()
-            assert 0 < written < 32 << 20
+            assert 0 < written < ENOUGH
             reading.set()
             echoed = asyncio.create_task(reader.read())
             await filling
