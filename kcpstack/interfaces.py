@@ -74,7 +74,8 @@ class IDatagramTransport(Interface):
     """A way to send and receive datagrams, in batches.  The bottom of the stack.
 
     An *address* is a tuple that begins with a host (str, numeric) and a port (int); what follows is the
-    transport's own, and all of it hashable: datagrams with equal addresses come from one peer."""
+    transport's own, and all of it hashable: datagrams with equal addresses come from one peer.  Addresses should
+    stay the same while the peer does, since a session moves with its address (docs/layers.rst)."""
 
     overhead: int = Attribute(
         "Bytes that it puts around each datagram, as part of --mtu: an int, 0 for plain UDP.  As many are free in "
@@ -93,7 +94,7 @@ class IDatagramTransport(Interface):
         or dropped and counted (OutErrs), as any network may."""
 
     def getHost() -> IAddress:
-        """The local address, as an IAddress."""
+        """The local address, while it listens: an IAddress with ``host`` and ``port``."""
 
     def stopListening() -> Deferred[None]:
         """Close.  Returns a Deferred that fires when nothing more will be delivered."""
@@ -177,7 +178,9 @@ class ICipherFactory(ILayerFactory):
         """Return an IPacketCipher or IBatchCipher.
 
         ``key`` is 32 bytes (what kcptun derives from ``--key``: use what you need of it) and
-        ``randomBytes(n)`` returns n random bytes fit for nonces.  Called once for each UDP port."""
+        ``randomBytes(n)`` returns n random bytes fit for nonces.  Called for each port: by a server once, by a
+        client for each session.  All ciphers of a tunnel, at both ends and after each restart, have one key, so no two
+        of them may use a nonce twice.  Raises ValueError, with what would do, where this machine has no such cipher."""
 
 
 class IErasureCode(Interface):
@@ -210,7 +213,8 @@ class IErasureCodeFactory(ILayerFactory):
 class ICongestionControl(Interface):
     """How many segments may be in flight.  One object a session; the ARQ tells it what happens.
 
-    ``now`` is in milliseconds; ``inFlight`` counts segments sent and not yet acknowledged."""
+    ``now`` is in milliseconds; ``inFlight`` counts segments sent and not yet acknowledged, after what is told: those
+    that are lost count, until they are acknowledged."""
 
     window: int = Attribute("Segments that may be in flight now: an int from 1.")
 
@@ -315,9 +319,9 @@ class ICompressor(Interface):
         it without waiting for more."""
 
     def decompress(data: bytes) -> bytes:
-        """Return the bytes restored from what arrived (bytes, cut anywhere); possibly none yet.
+        """Return the bytes restored from what arrived (bytes, cut anywhere, some 64 KiB at most); possibly none yet.
         Raises ValueError where the stream is damaged: it is then of no more use.  What is kept
-        for later is bounded."""
+        for later is bounded, and so is how much a byte may become."""
 
 
 class ICompressorFactory(ILayerFactory):

@@ -20,7 +20,6 @@ from kcpstack.client import Client
 from kcpstack.counters import Counters
 from kcpstack.interfaces import ITrafficMarking
 from kcpstack.layers.datagram import Shared
-from kcpstack.layers.portrange import UDPRange
 from kcpstack.layers.relay import ClientRelayFactory, ServerRelayFactory
 from kcpstack.listening import listening, raiseFileLimit
 from kcpstack.logfile import LogFile
@@ -271,8 +270,8 @@ class ServerService(TunnelService):
         listening(f"--listen {listen}", self.server.open, isRange=bool(listen.last))
 
     def _begin(self) -> None:
-        transport = self._transport
-        where = transport.described() if isinstance(transport, UDPRange) else shown(transport.getHost())
+        first, last = shown(self._transport.getHost()), self.settings.listen.last
+        where = f"{first}-{last}" if last else first
         _log.info("Listening on UDP {where}, for the target {target}", where=where, target=self.settings.target)
 
     def _drain(self, seconds: float) -> defer.Deferred[Any]:

@@ -23,7 +23,6 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import CannotListenError
 from zope.interface import implementer
 
-from kcpstack.addresses import shown
 from kcpstack.batch import Batch, PeerAddress
 from kcpstack.counters import Counters
 from kcpstack.interfaces import IDatagramReceiver, IDatagramTransport, ITrafficMarking
@@ -84,10 +83,6 @@ class UDPRange:
     def ports(self) -> list[int]:
         """The numbers of all ports."""
         return list(self._sockets)
-
-    def described(self) -> str:
-        """All of it for a log line, once it listens: ``host:first-last``."""
-        return f"{shown(self.getHost())}-{self.ports()[-1]}"
 
     def setDSCP(self, dscp: int) -> None:
         """Mark what is sent from now on with ``dscp``, 0 to 63."""

@@ -131,6 +131,7 @@ def test_a_tunnel_over_a_bad_path_carries_every_byte(begun: Callable[..., Any], 
 def test_a_session_that_hops_does_not_move(begun: Callable[..., Any]) -> None:
     it = begun(HoppingTunnel, Wire(extra=("--transport", "hop")))
     it.transferFor(2.0)
+    assert f"Listening on UDP {LOCAL}:{it.ports[0]}-{it.ports[-1]}," in it.server.written()
     assert "has moved" not in it.server.written()
     assert it.client.written().count("the server answered") == 1
 

@@ -167,10 +167,6 @@ class HoppingServer:
         """The first port's address."""
         return self._udp.getHost()
 
-    def described(self) -> str:
-        """All of it for a log line."""
-        return self._udp.described()
-
     def stopListening(self) -> Deferred[None]:
         """Close all ports at once."""
         return self._udp.stopListening()
