@@ -254,6 +254,28 @@ def test_a_batch_is_seen_before_it_is_sealed_and_after_it_was_opened():
     assert [20 in packet.tags for packet in subject.seen()] == [False, False, True, True]
 
 
+@implementer(IBatchCipher)
+class Growing:
+    """Makes the buffer longer, as it may."""
+
+    overhead = 0
+
+    def sealBatch(self, batch):
+        batch.buffer.extend(bytes(100))
+
+    def openBatch(self, batch):
+        batch.buffer.extend(bytes(100))
+        return 0
+
+
+def test_a_buffer_can_grow_while_its_datagrams_are_traced():
+    subject, batch = Traced(Growing()), outbound(b"datagram")
+    subject.layer.sealBatch(batch)
+    subject.layer.openBatch(batch)
+    batch.buffer.extend(bytes(100))
+    assert subject.datagrams() == [(True, b"datagram"), (False, b"datagram")]
+
+
 def test_a_code_is_seen_with_what_it_was_given_and_what_it_made():
     subject = Traced(ERASURE_CODES.find("reedsolomon"))
     code = subject.layer.build(2, 1)

@@ -111,15 +111,11 @@ class _TracedTransport(_Placed, proxyForInterface(IDatagramTransport)):  # type:
         self.original.startListening(_TracedReceiver(receiver, self))
 
     def send(self, batch: Batch, address: Any) -> None:
-        here, there = self.original.getHost(), self._peer if address is None else address
-        for datagram in batch:
-            self._place.saw(datagram, True, here, there)
+        _showSent(self._place, batch, self.original.getHost(), self._peer if address is None else address)
         self.original.send(batch, address)
 
     def arrived(self, batch: Batch) -> None:
-        here = self.original.getHost()
-        for datagram, source in zip(batch, _addresses(batch)):
-            self._place.saw(datagram, False, source, here)
+        _showArrived(self._place, batch, self.original.getHost())
 
 
 class _TracedMarkingTransport(_TracedTransport, proxyForInterface(ITrafficMarking)):  # type: ignore[misc]
@@ -154,14 +150,12 @@ class _TracedPacketCipher(_Placed, proxyForInterface(IPacketCipher)):  # type: i
 
 class _TracedBatchCipher(_Placed, proxyForInterface(IBatchCipher)):  # type: ignore[misc]
     def sealBatch(self, batch: Batch) -> None:
-        for datagram in batch:
-            self._place.saw(datagram, True)
+        _showSent(self._place, batch)
         self.original.sealBatch(batch)
 
     def openBatch(self, batch: Batch) -> int:
         refused: int = self.original.openBatch(batch)
-        for datagram, source in zip(batch, _addresses(batch)):
-            self._place.saw(datagram, False, source)
+        _showArrived(self._place, batch)
         return refused
 
 
@@ -242,15 +236,14 @@ class _TracedCongestionControlFactory(_Placed, proxyForInterface(ICongestionCont
 
 class _TracedARQ(_Placed, proxyForInterface(IARQ)):  # type: ignore[misc]
     def datagramsReceived(self, batch: Batch, now: float, recovered: bool = False) -> None:
-        for datagram in batch:
-            self._place.saw(datagram, False, comment="rebuilt by FEC" if recovered else "")
+        _showArrived(self._place, batch, comment="rebuilt by FEC" if recovered else "")
         self.original.datagramsReceived(batch, now, recovered)
 
     def flush(self, now: float, batch: Batch, most: int = 64) -> bool:
         there = len(batch)
         more: bool = self.original.flush(now, batch, most)
         for start, end in zip(batch.starts[there:], batch.ends[there:]):
-            self._place.saw(memoryview(batch.buffer)[start:end], True)
+            self._place.saw(bytes(batch.buffer[start:end]), True)
         return more
 
 
@@ -402,8 +395,20 @@ def adapterFor(layer: Any) -> tuple[Any, str, str]:
     raise TypeError(f"{layer!r} provides no interface that can be traced; for a transport, trace the protocol on it")
 
 
-def _addresses(batch: Batch) -> list[Any]:
-    return [None] * len(batch) if batch.addresses is None else batch.addresses
+# Functions, so that no view of a buffer outlives them: a buffer with a view cannot grow.
+
+
+def _showSent(place: Place, batch: Batch, here: Any = None, there: Any = None) -> None:
+    for datagram in batch:
+        place.saw(datagram, True, here, there)
+
+
+def _showArrived(place: Place, batch: Batch, here: Any = None, comment: str = "") -> None:
+    sources = batch.addresses
+    if sources is None or len(sources) != len(batch):  # above the fan-out they mean nothing
+        sources = [None] * len(batch)
+    for datagram, source in zip(batch, sources):
+        place.saw(datagram, False, source, here, comment)
 
 
 OURS = "kcptun."  # what the names of our dissectors for all but datagrams begin with
