@@ -78,7 +78,12 @@ def _readAll(folder: Path) -> dict[str, Run]:
     runs = {}
     for name in TARGETS:
         logs = sorted((folder / "logs").glob(f"{name}.*.log"), key=lambda path: path.stat().st_mtime)
-        each = [readLog(log.read_text(errors="replace")) for log in logs]
+        each: list[Run] = []
+        for log in logs:
+            try:
+                each.append(readLog(log.read_text(errors="replace")))
+            except ValueError as error:
+                print(f"{log} is left out: {error}", file=sys.stderr)
         if each:
             sums = {
                 field: sum(getattr(run, field) for run in each)

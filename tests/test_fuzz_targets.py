@@ -142,6 +142,14 @@ def test_the_report_says_what_the_logs_say() -> None:
     assert "2026-11-22" in text and "1,200" in text and "61 s in all" in text
 
 
+def test_runs_of_one_target_are_summed_and_what_has_not_ended_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    for number, log in enumerate((LOG, LOG, LOG.partition("Done")[0])):
+        (tmp_path / "logs" / f"smux.{number}.log").write_text(log)
+    report.main(["--folder", str(tmp_path), "--write", str(tmp_path / "table")])
+    assert "2,400" in (tmp_path / "table").read_text() and "122 s in all" in (tmp_path / "table").read_text()
+
+
 # ------------------------------------------------------------------ the example of docs/fuzz-your-layer.rst
 
 
