@@ -104,9 +104,10 @@ class HoppingClient:
     def datagramsReceived(self, batch: Batch) -> None:
         """Datagrams for our socket: the server's go up, as if all came from one port."""
         addresses = batch.addresses or []
-        kept = [i for i, address in enumerate(addresses) if self._isServers(address)]
-        for port in {addresses[i][1] for i in kept}:
-            self._unanswered.pop(port, None)
+        servers = set(filter(self._isServers, set(addresses)))
+        for address in servers:
+            self._unanswered.pop(address[1], None)
+        kept = [i for i, address in enumerate(addresses) if address in servers]
         if len(kept) < len(addresses):
             self._counters.InErrs += len(addresses) - len(kept)
             batch.starts = [batch.starts[i] for i in kept]
