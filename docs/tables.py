@@ -7,6 +7,8 @@
     .. layer-kinds::           the kinds of layers that can come from outside
     .. interfaces::            every interface of kcpstack.interfaces, with its contract
     .. public-api::            every public module, and its public names
+    .. endpoint-keywords:: server   the options that an endpoint takes as keywords
+    .. reasons::               why a connection of an endpoint was lost
     .. mis-set-ups::           the ways to set a tunnel up wrong, and the lines that say so
 """
 
@@ -25,9 +27,10 @@ from optiontests import testsOfOptions
 from sphinx.util.docutils import SphinxDirective
 from zope.interface.interface import InterfaceClass, Method
 
-from kcpstack import ALL, PUBLIC, counters, interfaces
+from kcpstack import ALL, PUBLIC, counters, errors, interfaces
+from kcpstack.endpointoptions import DEFAULTS, keywordsOf
 from kcpstack.options import BY_VALUES, MODES, Mode, Option, dashed, optionsOf
-from kcpstack.options.helptext import defaultText
+from kcpstack.options.helptext import defaultText, valueText
 from kcpstack.seams import SEAMS, Seam
 
 
@@ -195,6 +198,32 @@ def summary(documented: Any) -> str:
     return re.split(r"(?<=[.])\s+(?=[A-Z])", paragraph)[0].replace("::", ":")
 
 
+class EndpointKeywords(Generated):
+    required_arguments = 1
+
+    def lines(self) -> Iterator[str]:
+        (role,) = self.arguments
+        rows = [["Keyword", "Default", "Accepts", "What it sets"]]
+        for option in keywordsOf(role):
+            names = ", ".join(f"``{name}``" for name in (option.name, *option.aliases))
+            default = valueText(option, DEFAULTS.get(option.name, option.defaultFor(role)))
+            default = {"on": "yes", "off": "no"}.get(default, default) if not option.metavar else default
+            accepts = option.kind.accepts if option.metavar else "yes or no"
+            what = escaped(option.help[0].upper() + option.help[1:] + ".")
+            rows.append([names, escaped(default), escaped(accepts), what])
+        yield from listTable("18 16 28 38", rows)
+
+
+class Reasons(Generated):
+    def lines(self) -> Iterator[str]:
+        rows = [["Reason", "What has happened"]]
+        rows.append(["``ConnectionDone``", "A clean end: both directions have ended, with all that was written."])
+        rows.append(["``ConnectionAborted``", "You have aborted it, or your process is stopping."])
+        for name in errors.__all__:
+            rows.append([f"``{name}``", escaped(cleandoc(getattr(errors, name).__doc__))])
+        yield from listTable("25 75", rows)
+
+
 class MisSetUps(Generated):
     def lines(self) -> Iterator[str]:
         rows = [["What is wrong", "Client to server", "Which end says", "The line", "Within"]]
@@ -216,5 +245,7 @@ def setup(app: Any) -> dict[str, bool]:
     app.add_directive("layer-kinds", LayerKinds)
     app.add_directive("interfaces", Interfaces)
     app.add_directive("public-api", PublicAPI)
+    app.add_directive("endpoint-keywords", EndpointKeywords)
+    app.add_directive("reasons", Reasons)
     app.add_directive("mis-set-ups", MisSetUps)
     return {"parallel_read_safe": True}
