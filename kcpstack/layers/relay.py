@@ -33,6 +33,7 @@ from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
     IProtocol,
+    IPushProducer,
     IReactorTime,
     IStreamClientEndpoint,
     ITCPTransport,
@@ -222,8 +223,8 @@ class _Relay:
     def _join(self) -> None:
         near, far = self.near.transport, self.far.transport
         self._factory.relayOpened(self)
-        near.registerProducer(far, True)
-        far.registerProducer(near, True)
+        near.registerProducer(_Source(far), True)
+        far.registerProducer(_Source(near), True)
         near.resumeProducing()
 
     def directionEnded(self, end: _End) -> None:
@@ -257,6 +258,16 @@ class _Relay:
 
 def _tooLate(result: object, seconds: float) -> NoReturn:
     raise TimeoutError(string=f"not reached within {seconds:.0f} s")
+
+
+@implementer(IPushProducer)
+class _Source:
+    """What one end is to the other.  A transport that takes no more stops its producer: then we read no more there, but what is
+    to go that way still goes; a stream whose peer has closed may have all of it to give yet.  Its own end says the rest."""
+
+    def __init__(self, transport: Any) -> None:
+        self.pauseProducing = self.stopProducing = transport.pauseProducing
+        self.resumeProducing = transport.resumeProducing
 
 
 @implementer(IHalfCloseableProtocol)

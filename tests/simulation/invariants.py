@@ -3,6 +3,7 @@
 Each promise is a function of that name: it is given what there is to look at and returns what is wrong, or None.
 ``Invariants.look`` asks all of them and raises Broken, with the promise's name.  They look inside: a window that is
 overrun by one, or a wake-up that is lost, shows long before an application gets wrong bytes, and often when it would not.
+A session that a step has left alone is only glanced at, for there are several and most are idle.
 Bounds are those that the documentation gives (docs/smux.rst, docs/fec.rst, the constants of the modules).
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 from kcpstack.layers import fec, fec_groups, smux, smux_flow, smux_sending
 from kcpstack.layers.smux_frames import HEADER_SIZE, MAX_PAYLOAD
 
-__all__ = ["PROMISES", "Broken", "Invariants"]
+__all__ = ["GLANCES", "PROMISES", "Broken", "Invariants"]
 
 CLIENT = "client"
 STEPS_AT_ONCE = 20_000  # delayed calls without time passing; the busiest worlds make some hundreds
@@ -22,6 +23,7 @@ TIMERS_OF = {"life": 40, "session": 12, "stream": 3, "application": 1, "relay": 
 OVERSHOOT = smux_sending.WRITE_SIZE + HEADER_SIZE + MAX_PAYLOAD  # bytes; of one write of smux's
 EXPANSION = 1.01  # of what cannot be compressed
 ROUNDING = 0.02  # ms
+GLANCES = 16  # steps that leave a session as it is, until it is looked at nevertheless
 
 
 class Broken(AssertionError):
@@ -33,7 +35,7 @@ class Broken(AssertionError):
 
 
 class Session:
-    """One session of one end, and what it was like after the last step."""
+    """One session of one end, and what it was like after the last step that changed it."""
 
     def __init__(self, life: Any, conversation: Any) -> None:
         self.life = life
@@ -49,10 +51,27 @@ class Session:
         self.overrun: str | None = None  # by a flush in the last step
         self._flush, self.arq.flush = self.arq.flush, self._watchedFlush
         self.sent: dict[int, tuple[int, int]] = {}  # bytes that left on each stream, and its window
+        self.quiet = 0  # steps in a row that have not changed it
+        self.state: tuple[Any, ...] = ()
         self.remember()
 
     def __str__(self) -> str:
         return f"session {self.conversation.conv:08x} of the {self.life.end}"
+
+    def stirred(self) -> bool:
+        """Whether the last step has changed anything, as far as can be seen at a glance; now and then in any case."""
+        arq, arrived, session, mux, sender, schedule = self.arq, self.arrived, self.kcp, self.mux, self.sender, self.schedule
+        state = (
+            arq._una, arq._nxt, arq.unsent, arq._flights.number, len(arq._lost), session._heldUntil, session._paused,
+            arrived.nxt, arrived.ackAt, len(arrived.early), len(arrived.unread), len(arrived._acks), session._producerPaused,
+            mux._unread, mux._heard, len(mux._streams), sender._turn, sender._paused, len(sender._urgent), len(sender._calls),
+            schedule._wanted.get(session), schedule._timer, session in schedule._soon,
+        )  # fmt: skip
+        if state == self.state and self.quiet < GLANCES:
+            self.quiet += 1
+            return False
+        self.state, self.quiet = state, 0
+        return True
 
     def remember(self) -> None:
         arq = self.arq
@@ -285,7 +304,7 @@ def answersAreBounded(it: Session) -> str | None:
 
 def sessionsAreCounted(life: Any) -> str | None:
     """CurrEstab is how many there are."""
-    here = len(life.conversations())
+    here = life.sessions
     return None if life.counters.CurrEstab == here else f"CurrEstab is {life.counters.CurrEstab}, with {here} sessions"
 
 
@@ -308,8 +327,8 @@ def whoIsGoneIsSilent(life: Any) -> str | None:
         return None
     if life.sentWhenGone is None:
         life.sentWhenGone = life.counters.OutPkts
-    if life.counters.OutPkts != life.sentWhenGone or life.conversations():
-        return f"{life.counters.OutPkts - life.sentWhenGone} datagrams sent, {life.conversations()} left"
+    if life.counters.OutPkts != life.sentWhenGone or life.sessions:
+        return f"{life.counters.OutPkts - life.sentWhenGone} datagrams sent, {life.sessions} sessions left"
     return None
 
 
@@ -328,7 +347,7 @@ def timersAreFew(world: Any) -> str | None:
     relays = TIMERS_OF["relay"] if world.isRelayed else 0
     most = len(world.applications) * (TIMERS_OF["application"] + TIMERS_OF["stream"] + relays) + world.plannedCalls
     for life in world.lives:
-        most += TIMERS_OF["life"] + TIMERS_OF["session"] * len(life.conversations()) + len(life.sockets)
+        most += TIMERS_OF["life"] + TIMERS_OF["session"] * life.sessions + len(life.sockets)
     return None if world.clock.pending <= most else f"{world.clock.pending} delayed calls, at most {most}"
 
 
@@ -372,6 +391,7 @@ class Invariants:
         """Ask for every promise.  Raises Broken."""
         for life in self.world.lives:
             conversations = life.conversations()
+            life.sessions = len(conversations)
             for conversation in conversations:
                 self._lookAt(life, conversation)
             self._ask(OF_A_LIFE, life)
@@ -382,7 +402,7 @@ class Invariants:
         if session is None:
             session = self._sessions[conversation] = Session(life, conversation)
             self._pair(session)
-        if session.kcp.connected and session.mux._up:
+        if session.kcp.connected and session.mux._up and session.stirred():
             self._ask(OF_A_SESSION, session)
             session.remember()
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from test_closing import Drained, nothingIsLeft
 from test_pathcheck import Scripted, carriesUpTo, nothing, segment
+from test_relay import Target
+from test_relay import Tunnel as Relayed
 from tunnel import Endless, Recorder, Tunnel
+from twisted.internet import task
 from twisted.internet.error import ConnectionDone
 from twisted.logger import capturedLogs, formatEvent
 
@@ -173,3 +176,17 @@ def test_whatIsFoundLostClosesTheWindowOfTheSameFlush():
     arq.write(bytes(976 * 4))  # ten may be in flight at first
     arq.flush(5000.0, outboundBatch(1000, 0))
     assert arq.unacknowledged == 5 and arq.unsent == 976 * 4
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_whatAnApplicationSaidBeforeItClosedReachesATargetThatComesLater(version):
+    """The relay closed the target's connection before it had passed anything on, and that looked like a clean end."""
+    tunnel = Relayed(version)
+    tunnel.target.connect = lambda factory: task.deferLater(tunnel.clock, 1, Target.connect, tunnel.target, factory)
+    application = tunnel.connect()
+    application.transport.write(b"all there is to say")
+    application.transport.loseConnection()
+    tunnel.advance(5)
+    (target,) = tunnel.toTarget.accepted
+    assert bytes(target.received) == b"all there is to say"
+    assert target.ended

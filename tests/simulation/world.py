@@ -63,6 +63,7 @@ class Life:
     it: Any = None  # its Client or Server
     left: bool = False  # or about to
     gone: bool = False
+    sessions: int = 0  # after the last step
     sentWhenGone: int | None = None  # datagrams
     sockets: list[SimulatedTransport] = field(default_factory=list)
     applications: list[Application] = field(default_factory=list)
