@@ -1,7 +1,7 @@
 """The table of a folder's runs, made from its logs: ``python -m fuzz.report [--folder .fuzz] [--write F]``.
 
-Of a target with several logs, runs, seconds and findings are summed, and the rest is of the last.  What a run
-that ended in a finding has taken does not count.  docs/fuzz-your-layer.rst includes what this writes.
+Of a target with several logs, runs, seconds and findings are summed, and the rest is of the last.  Seconds are
+those of a processor.  docs/fuzz-your-layer.rst includes what this writes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ __all__ = ["Run", "readLog", "table"]
 CHECKOUT = Path(__file__).resolve().parents[1]
 BEGUN = re.compile(r"^begun: (\S+) (\S+) UTC")
 PROGRESS = re.compile(r"^#(\d+)\s+(\w+)\s+cov: (\d+) ft: (\d+) corp: (\d+)/(\S+)", re.MULTILINE)
-DONE = re.compile(r"^Done (\d+) runs in (\d+) second", re.MULTILINE)
+DONE = re.compile(r"^Done (\d+) runs", re.MULTILINE)
+TAKEN = re.compile(r"^processor: (\d+) s", re.MULTILINE)
 FINDING = re.compile(r"Test unit written to (\S+)")
 
 
@@ -39,13 +40,13 @@ class Run(NamedTuple):
 
 def readLog(text: str) -> Run:
     """What one log says.  Raises ValueError where a run has left nothing to report."""
-    begun, steps, done = BEGUN.match(text), list(PROGRESS.finditer(text)), DONE.search(text)
-    findings = len(FINDING.findall(text))
-    if begun is None or not steps or (done is None and not findings):
-        raise ValueError("this run has not ended")
-    last = steps[-1]
-    executions, seconds = (int(done[1]), int(done[2])) if done else (int(last[1]), 0)
-    return Run(begun[1], seconds, executions, int(last[3]), int(last[4]), f"{last[5]} ({last[6]})", findings)
+    begun, steps, taken = BEGUN.match(text), list(PROGRESS.finditer(text)), TAKEN.search(text)
+    if begun is None or not steps or taken is None:
+        raise ValueError("this run has not ended, or ended before its first input")
+    last, done, findings = steps[-1], DONE.search(text), len(FINDING.findall(text))
+    executions = int(done[1] if done else last[1])
+    corpus = f"{last[5]} ({last[6]})"
+    return Run(begun[1], int(taken[1]), executions, int(last[3]), int(last[4]), corpus, findings)
 
 
 def table(runs: dict[str, Run]) -> Iterator[str]:
@@ -53,10 +54,20 @@ def table(runs: dict[str, Run]) -> Iterator[str]:
     dates = sorted({run.date for run in runs.values()})
     seconds = sum(run.seconds for run in runs.values())
     machine = f"CPython {platform.python_version()} on {platform.machine()}"
-    yield f"Of {' and '.join(dates)}: {len(runs)} targets, one process at a time, {seconds} s in all "
-    yield f"({seconds / 60:.0f} minutes), {machine}, on cores shared with others."
+    yield f"Of {' and '.join(dates)}: {len(runs)} targets, one process at a time at a low priority, {machine},"
+    yield f"{seconds} s of a processor in all ({seconds / 60:.0f} minutes), of which a busy machine gave each its share."
     yield from ("", ".. list-table::", "   :header-rows: 1", "   :widths: 14 34 10 8 8 8 8 12 8", "")
-    head = ["Target", "What it reads", "Runs", "Seconds", "Runs/s", "Edges", "Features", "Corpus", "Findings"]
+    head = [
+        "Target",
+        "What it reads",
+        "Runs",
+        "CPU seconds",
+        "Runs/s",
+        "Edges",
+        "Features",
+        "Corpus",
+        "Findings",
+    ]
     rows = [head]
     for name, run in runs.items():
         rate = f"{run.executions / run.seconds:,.0f}" if run.seconds else "-"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -70,14 +71,22 @@ def _ran(name: str, seconds: int, folder: Path) -> bool:
             file=written,
             flush=True,
         )
+        before = _processorSeconds()
         done = subprocess.run(
             command, cwd=CHECKOUT, env=environment, stdout=written, stderr=written, check=False
         )
+        print(f"\nprocessor: {_processorSeconds() - before:.0f} s", file=written)
     *_, last = [
         line for line in log.read_text(errors="replace").splitlines() if "exec/s" in line or "Error" in line
     ] or [""]
     print(f"{name}: {'found something' if done.returncode else 'nothing found'}: {last}", flush=True)
     return done.returncode != 0
+
+
+def _processorSeconds() -> float:
+    """What the processes that have ended have taken of a processor: on a busy machine, less than the clock says."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def fuzz(name: str, seconds: int, folder: Path) -> None:

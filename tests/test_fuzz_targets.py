@@ -129,25 +129,30 @@ LOG = """begun: 2026-11-22 23:00 UTC, for 60 s
 #2\tINITED cov: 10 ft: 20 corp: 1/1b exec/s: 0 rss: 40Mb
 #900\tNEW    cov: 34 ft: 106 corp: 23/1115b lim: 4096 exec/s: 104934 rss: 40Mb
 Done 1200 runs in 61 second(s)
+
+processor: 42 s
 """
 
 
 def test_the_report_says_what_the_logs_say() -> None:
     found = report.readLog(LOG)
-    assert found == report.Run("2026-11-22", 61, 1200, 34, 106, "23 (1115b)", 0)
+    assert found == report.Run("2026-11-22", 42, 1200, 34, 106, "23 (1115b)", 0)
     assert report.readLog(LOG + "artifact_prefix='x/'; Test unit written to x/crash-1\n").findings == 1
     with pytest.raises(ValueError, match="not ended"):
-        report.readLog(LOG.partition("Done")[0])
+        report.readLog(LOG.partition("processor")[0])
     text = "\n".join(report.table({"smux": found}))
-    assert "2026-11-22" in text and "1,200" in text and "61 s in all" in text
+    assert "2026-11-22" in text and "1,200" in text and "42 s of a processor in all" in text
 
 
 def test_runs_of_one_target_are_summed_and_what_has_not_ended_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
-    for number, log in enumerate((LOG, LOG, LOG.partition("Done")[0])):
+    for number, log in enumerate((LOG, LOG, LOG.partition("processor")[0])):
         (tmp_path / "logs" / f"smux.{number}.log").write_text(log)
     report.main(["--folder", str(tmp_path), "--write", str(tmp_path / "table")])
-    assert "2,400" in (tmp_path / "table").read_text() and "122 s in all" in (tmp_path / "table").read_text()
+    assert (
+        "2,400" in (tmp_path / "table").read_text()
+        and "84 s of a processor in all" in (tmp_path / "table").read_text()
+    )
 
 
 # ------------------------------------------------------------------ the example of docs/fuzz-your-layer.rst
