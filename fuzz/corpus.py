@@ -1,4 +1,4 @@
-"""Writes the seeds of targets as files: ``python -m fuzz.corpus FOLDER [TARGET...]``, of all if none is named.
+"""Writes the seeds of targets as files: ``python -m fuzz.corpus FOLDER [TARGET...]``, or of all.
 
 Each target's go into a folder of its name, each seed into a file named after what is in it, so that what is
 there already stays.  The inputs that once broke a promise (fuzz/crashes) are seeds as well.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from twisted.logger import globalLogPublisher
+from twisted.logger import LogEvent, globalLogPublisher
 
 __all__ = ["noneLogged"]
 
@@ -16,7 +16,7 @@ def noneLogged() -> Iterator[None]:
     """Raises the first failure that was logged meanwhile."""
     failures: list[Any] = []
 
-    def observe(event: dict[str, Any]) -> None:
+    def observe(event: LogEvent) -> None:
         if event.get("log_failure") is not None:
             failures.append(event["log_failure"])
 

@@ -67,7 +67,7 @@ class Fields:
     def pieces(self) -> list[bytes]:
         """All that is left, cut where its own bytes say: for decoders that must not care."""
         rest = self.rest()
-        pieces = []
+        pieces: list[bytes] = []
         while rest:
             size = 1 + rest[0] % 61 if len(pieces) < PIECES_MAX else len(rest)
             pieces.append(rest[:size])

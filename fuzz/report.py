@@ -1,7 +1,7 @@
 """The table of a folder's runs, made from its logs: ``python -m fuzz.report [--folder .fuzz] [--write F]``.
 
-Of a target with several logs, runs, seconds and findings are summed, and the rest is of the last.  Seconds are
-those of a processor.  docs/fuzz-your-layer.rst includes what this writes.
+Of a target with several logs, runs, seconds and findings are summed, and the rest is of the last.  Seconds
+are those of a processor.  docs/fuzz-your-layer.rst includes what this writes.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def table(runs: dict[str, Run]) -> Iterator[str]:
     dates = sorted({run.date for run in runs.values()})
     seconds = sum(run.seconds for run in runs.values())
     machine = f"CPython {platform.python_version()} on {platform.machine()}"
-    yield f"Of {' and '.join(dates)}: {len(runs)} targets, one process at a time at a low priority, {machine},"
-    yield f"{seconds} s of a processor in all ({seconds / 60:.0f} minutes), of which a busy machine gave each its share."
+    yield f"Of {' and '.join(dates)}: {len(runs)} targets, one process at a time at a low priority,"
+    yield f"{seconds} s of a processor in all ({seconds / 60:.0f} minutes), {machine}."
     yield from ("", ".. list-table::", "   :header-rows: 1", "   :widths: 14 34 10 8 8 8 8 12 8", "")
     head = [
         "Target",

@@ -84,7 +84,7 @@ def _ran(name: str, seconds: int, folder: Path) -> bool:
 
 
 def _processorSeconds() -> float:
-    """What the processes that have ended have taken of a processor: on a busy machine, less than the clock says."""
+    """What the processes that have ended took of a processor: on a busy machine, less than the clock says."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

@@ -81,22 +81,22 @@ def altered(datagram: bytes, fields: Fields, ignored: int) -> bytes:
     changed = bytearray(datagram)
     behind = len(changed) - ignored
     if fields.flag():
-        return bytes(changed[: -1 - fields.below(behind) % behind]) if behind > 0 else bytes(changed)
+        return bytes(changed[: -1 - fields.below(behind)]) if behind > 0 else bytes(changed)
     for _ in range(1 + fields.below(3)):
         if behind > 0:
-            changed[ignored + fields.below(behind) % behind] ^= fields.number()
+            changed[ignored + fields.below(behind)] ^= fields.number()
     return bytes(changed)
 
 
 def openAll(cipher: Any, datagrams: list[bytes]) -> dict[int, bytes]:
     """What was taken, by its number."""
-    batch = inboundBatch(datagrams, list(range(len(datagrams))))
+    addresses: list[Any] = list(range(len(datagrams)))
+    batch = inboundBatch(datagrams, addresses)
     count = cipher.openBatch(batch)
-    assert count + len(batch) == len(datagrams) and len(batch.addresses or ()) == len(batch) == len(
-        batch.ends
-    )
-    assert batch.addresses == sorted(set(batch.addresses or ())), "the order has changed"
-    return {number: bytes(one) for number, one in zip(batch.addresses, batch)}
+    numbers: list[Any] = batch.addresses or []
+    assert count + len(batch) == len(datagrams) and len(numbers) == len(batch) == len(batch.ends)
+    assert numbers == sorted(set(numbers)), "the order has changed"
+    return {number: bytes(one) for number, one in zip(numbers, batch)}
 
 
 def seeds() -> Iterator[bytes]:

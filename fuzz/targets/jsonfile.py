@@ -61,9 +61,9 @@ SECRET_LEAST = 12  # characters; a shorter one may be there by chance
 
 def seeds() -> Iterator[bytes]:
     files = (
-        b'{"listen": ":29900", "target": "127.0.0.1:22", "key": "a secret of ours", "crypt": "aes", "mtu": 1350}',
+        b'{"listen": ":29900", "target": "127.0.0.1:22", "key": "a secret of ours", "mtu": 1350}',
         b'{"localaddr":":12948","remoteaddr":"vps:29900","conn":4,"autoexpire":60,"nocomp":true,"smuxver":2}',
-        b'\xef\xbb\xbf {"KEY":"x","sndwnd":"1024","datashard":10,"parityshard":3,"unknown":[1,{"a":null}]} trailing',
+        b'\xef\xbb\xbf {"KEY":"x","sndwnd":"1024","datashard":10,"unknown":[1,{"a":null}]} trailing',
         b'{"mtu": 1e3}',
         b'{"key": {"secret of mine": 1}}',
         b"[" * 3000,

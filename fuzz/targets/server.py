@@ -1,5 +1,5 @@
-"""A whole server on virtual time, ``crypt`` null: strangers at several addresses send it any datagrams, and an
-honest client beside them gets through.
+"""A whole server on virtual time, ``crypt`` null: strangers at several addresses send it any datagrams, and
+an honest client beside them gets through.
 """
 
 from __future__ import annotations

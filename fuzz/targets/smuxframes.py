@@ -32,7 +32,7 @@ def check(data: bytes) -> None:
 
 def modelled(data: bytes, version: int | None) -> tuple[list[Any], int | None, bool]:
     """The frames in front of the first error, the version, and whether there is an error."""
-    frames = []
+    frames: list[Any] = []
     while len(data) >= HEADER_SIZE:
         if version is None and data[0] in (1, 2):
             version = data[0]
