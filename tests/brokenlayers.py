@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["complaints", "properties"]
+__all__ = ["complaint", "properties"]
 
 
 def properties(suite: type) -> list[str]:
@@ -12,13 +12,13 @@ def properties(suite: type) -> list[str]:
     return sorted(name for name in dir(suite) if name.startswith("test_"))
 
 
-def complaints(suite: type, **attributes: Any) -> dict[str, str]:
-    """The tests that fail on a provider, with what they say: each on an object of its own, as pytest has it."""
+def complaint(suite: type, **attributes: Any) -> str:
+    """The first test that fails on a provider, with what it says; empty where all pass.  Each runs on an object of its
+    own, as pytest has it."""
     made: Any = type("Broken", (suite,), attributes)
-    found = {}
     for name in properties(suite):
         try:
             getattr(made(), name)()
         except Exception as error:  # noqa: BLE001 - whatever a wrong provider raises is a failure
-            found[name] = f"{type(error).__name__}: {error}"
-    return found
+            return f"{name}: {type(error).__name__}: {error}"
+    return ""

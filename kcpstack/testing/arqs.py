@@ -304,7 +304,7 @@ class ARQConformance:
         check(pair.ends[0].unsent > 0, "all was sent to an end that does not read")
 
     def test_aReaderThatStopsAndGoesOnGetsEverything(self) -> None:
-        pair = self._pair(Faults(delay=10), receiveWindow=9)
+        pair = self._pair(Faults(delay=10), receiveWindow=40)
         pair.reading[1] = False
         pair.write(0, repeatableBytes(1, 30_000))
         pair.run(lambda: False, 3000)
@@ -313,7 +313,7 @@ class ARQConformance:
         pair.finish()
 
     def test_aLostNewsOfAnOpenWindowDoesNotStall(self) -> None:
-        pair = self._pair(Faults(delay=10), receiveWindow=9)
+        pair = self._pair(Faults(delay=10), receiveWindow=40)
         pair.reading[1] = False
         pair.write(0, repeatableBytes(1, 30_000))
         pair.run(lambda: False, 3000)

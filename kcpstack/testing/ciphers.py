@@ -15,6 +15,7 @@ same bytes: there is no chance in it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from zope.interface.verify import verifyObject
@@ -26,6 +27,7 @@ from kcpstack.testing.checks import (
     bytesKept,
     check,
     checkFactory,
+    checkRaisesOnly,
     flipped,
     linesRun,
     repeatableBytes,
@@ -402,6 +404,14 @@ class CipherConformance:
             check(len(opened) == len(sealed) - cipher.overhead, f"{len(sealed)} bytes became {len(opened)}")
         for sealed in arrived:
             check(openOne(cipher, sealed) is None or not self.authenticates, f"taken for one of ours alone: {sealed!r}")
+        self._opensWithoutRaising(arrived)
+
+    def _opensWithoutRaising(self, arrived: list[bytes]) -> None:
+        """What the adapter of an IPacketCipher would make good is against its contract all the same."""
+        cipher = self._build()
+        for sealed in arrived if IPacketCipher.providedBy(cipher) else ():
+            opened = checkRaisesOnly((), partial(cipher.open, memoryview(sealed)), f"open({sealed!r})")
+            check(opened is None or type(opened) is bytes, f"open({sealed!r}) returned {opened!r}")
 
 
 def _scattered(datagrams: list[bytes], overhead: int) -> Batch:
