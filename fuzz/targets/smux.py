@@ -1,5 +1,5 @@
-"""A whole smux session (kcpstack/layers/smux.py and what is beside it), of either end and version,
-compressed or not: a peer that sends any frames or bytes, and an application that calls what it may at any time.
+"""A whole smux session (kcpstack/layers/smux.py and what is beside it), of either end and version, compressed
+or not: a peer that sends any frames or bytes, and an application that calls what it may at any time.
 """
 
 from __future__ import annotations
