@@ -10,6 +10,6 @@ for folder in (HERE, HERE / "interop"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
-from exampleenvironment import exampleCommand  # noqa: E402 - from one of these folders
+from exampleenvironment import exampleCommand
 
 __all__ = ["exampleCommand"]
