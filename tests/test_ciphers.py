@@ -16,6 +16,7 @@ from plainciphers import NONCE_LENGTHS, nonceOf, openedBy, sealedBy
 from kcpstack.batch import Batch, inboundBatch, outboundBatch
 from kcpstack.ciphers import builtin, cfb, derivePass
 from kcpstack.testing.ciphers import CipherConformance, openAll, openOne, sealAll, sealOne
+from kcpstack.testing.strategies import batches, datagrams
 
 KEY = derivePass("it's a secrect")
 OURS = {
@@ -182,35 +183,11 @@ def test_wrongKeysOpenNothingCaptured(vector: str) -> None:
 
 # ------------------------------------------------------------------ any datagrams, anywhere in the buffer
 
-LONG = bytes(range(256)) * 6
-datagrams = st.one_of(st.binary(max_size=80), st.integers(81, 1472).map(lambda length: LONG[:length]))
-
-
-@st.composite
-def layouts(draw: Any, contents: Any, headroom: int) -> Batch:
-    """A batch whose datagrams lie in any order, with any gaps, and at most a few bytes at the end."""
-    batch = Batch()
-    wanted = draw(contents)
-    places: dict[int, int] = {}
-    position = 0
-    for number in draw(st.permutations(range(len(wanted)))):
-        position += headroom + draw(st.sampled_from([0, 0, 16, 1, 12, 700]))
-        places[number] = position
-        position += len(wanted[number])
-        position += draw(st.sampled_from([0, -len(wanted[number]) % 16]))
-    batch.buffer = bytearray(position + draw(st.sampled_from([0, 1, 15, 16])))
-    for number, datagram in enumerate(wanted):
-        batch.starts.append(places[number])
-        batch.ends.append(places[number] + len(datagram))
-        batch.buffer[batch.starts[-1] : batch.ends[-1]] = datagram
-    return batch
-
-
 @pytest.mark.parametrize("name", FRAMED)
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_sealedFromAnywhereOpensWithThePlainOne(name: str, data: Any) -> None:
-    batch = data.draw(layouts(st.lists(datagrams, max_size=6), OURS[name].build(KEY, Nonces()).overhead))
+    batch = data.draw(batches(st.lists(datagrams(), max_size=6), OURS[name].build(KEY, Nonces()).overhead))
     wanted = [bytes(datagram) for datagram in batch]
     OURS[name].build(KEY, Nonces()).sealBatch(batch)
     assert [openedBy(name, bytes(sealed), KEY) for sealed in batch] == wanted
@@ -223,7 +200,7 @@ def arrivals(draw: Any, name: str) -> bytes:
         return draw(st.binary(max_size=100))
     length = NONCE_LENGTHS.get(name, 16)
     nonce = draw(st.binary(min_size=length, max_size=length))
-    sealed = bytearray(sealedBy(name, nonce, draw(datagrams), KEY))
+    sealed = bytearray(sealedBy(name, nonce, draw(datagrams()), KEY))
     damage = draw(st.sampled_from(["no", "no", "bits", "cut", "longer"]))
     if damage == "bits":
         for bit in draw(st.lists(st.integers(0, 8 * len(sealed) - 1), min_size=1, max_size=3)):
@@ -239,7 +216,7 @@ def arrivals(draw: Any, name: str) -> bytes:
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_openingTakesWhatThePlainOneTakesAndNothingElse(name: str, data: Any) -> None:
-    batch = data.draw(layouts(st.lists(arrivals(name), max_size=6), 0))
+    batch = data.draw(batches(st.lists(arrivals(name), max_size=6), 0))
     arrived = [bytes(sealed) for sealed in batch]
     batch.addresses = list(range(len(arrived)))
     wanted = [(i, openedBy(name, sealed, KEY)) for i, sealed in enumerate(arrived)]
@@ -251,7 +228,7 @@ def test_openingTakesWhatThePlainOneTakesAndNothingElse(name: str, data: Any) ->
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_nullTakesAnything(data: Any) -> None:
-    batch = data.draw(layouts(st.lists(st.binary(max_size=60), max_size=6), 0))
+    batch = data.draw(batches(st.lists(st.binary(max_size=60), max_size=6), 0))
     arrived = [bytes(datagram) for datagram in batch]
     cipher = OURS["null"].build(KEY, Nonces())
     cipher.sealBatch(batch)

@@ -21,6 +21,7 @@ from kcpstack.layers.smux_frames import (
     encodeUpdate,
 )
 from kcpstack.layers.snappy import SnappyCodec
+from kcpstack.testing.strategies import cutAt, frames
 
 KINDS = {SYN: 0, FIN: 0, NOP: 0, UPD: 8}
 
@@ -32,19 +33,6 @@ def encode(version: int, frame: tuple[int, int, bytes]) -> bytes:
 
 def decode(decoder: FrameDecoder, pieces: list[bytes]) -> list[tuple[int, int, bytes]]:
     return [(c, i, bytes(p)) for piece in pieces for c, i, p in decoder.feed(piece)]
-
-
-def cutAt(data: bytes, cuts: list[int]) -> list[bytes]:
-    edges = [0, *sorted(cuts), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:])]
-
-
-streamIDs = st.integers(0, 0xFFFFFFFF)
-frames = st.one_of(
-    st.tuples(st.sampled_from((SYN, FIN, NOP)), streamIDs, st.just(b"")),
-    st.tuples(st.just(PSH), streamIDs, st.binary(max_size=40)),
-    st.tuples(st.just(UPD), streamIDs, st.binary(min_size=8, max_size=8)),
-)
 
 
 def test_a_header_has_the_layout_of_the_wire() -> None:
@@ -75,7 +63,7 @@ def test_the_longest_payload_comes_out_byte_by_byte() -> None:
     assert decode(FrameDecoder(1), [bytes([byte]) for byte in stream]) == [(PSH, 7, payload)]
 
 
-@given(st.lists(frames, max_size=12), st.data())
+@given(st.lists(frames(), max_size=12), st.data())
 @settings(max_examples=100, deadline=None)
 def test_what_is_encoded_is_decoded(sent: list[tuple[int, int, bytes]], data: st.DataObject) -> None:
     stream = b"".join(encode(2, frame) for frame in sent)
@@ -130,7 +118,7 @@ def test_arbitrary_bytes_give_the_same_frames_and_error_wherever_they_are_cut(
     assert whole.version == pieces.version
 
 
-@given(st.lists(frames, min_size=1, max_size=6), st.data())
+@given(st.lists(frames(), min_size=1, max_size=6), st.data())
 @settings(max_examples=150, deadline=None)
 def test_a_mutilated_stream_gives_whole_frames_or_an_error(
     sent: list[tuple[int, int, bytes]], data: st.DataObject
