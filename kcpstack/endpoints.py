@@ -28,7 +28,9 @@ from twisted.internet.interfaces import (
     IReactorCore,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
+    ITransport,
 )
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer
@@ -180,7 +182,7 @@ class _Sessions:
 
     def _drainAll(self) -> list[defer.Deferred[Any]]:
         return [
-            client.drain(self._closewait).addCallback(lambda outcome, client=client: self._forget(client))
+            client.drain(self._closewait).addCallback(lambda outcome, client: self._forget(client), client)
             for client in list(self._users)
         ]
 
@@ -250,8 +252,9 @@ class _Connecting:
     def _failed(self, reason: Failure) -> None:
         self._opening = None
         self.over()
-        if reason.check(CannotListenError):  # of our socket, whose address the user never gave
-            reason = Failure(getConnectError(reason.value.socketError))
+        error = reason.value
+        if isinstance(error, CannotListenError):  # of our socket, whose address the user never gave
+            reason = Failure(getConnectError(error.socketError))
         if not self._connected.called:
             self._connected.errback(reason)
 
@@ -263,17 +266,22 @@ class _Connecting:
             self._opening.cancel()
 
 
-@implementer(IProtocol)
-class _Connection:
+class _Connection(Protocol):
     """Stands between a stream and the protocol on it, so that we learn of the end."""
 
     _protocol: Any = None
+    _stream: Any
 
     def __init__(self, connecting: _Connecting) -> None:
         self._connecting = connecting
 
-    def makeConnection(self, stream: Any) -> None:
+    def makeConnection(self, transport: ITransport) -> None:
         """As of IProtocol, as the following are."""
+        self._stream = transport
+        self.connectionMade()
+
+    def connectionMade(self) -> None:
+        stream = self._stream
         protocol = self._protocol = self._connecting.made(stream)
         if protocol is None:
             stream.abortConnection()
@@ -288,6 +296,7 @@ class _Connection:
         self._connecting.begun(protocol)
 
     def logPrefix(self) -> str:
+        """As of ILoggingContext: the protocol's."""
         protocol = self._protocol
         return str(protocol.logPrefix()) if ILoggingContext.providedBy(protocol) else type(protocol).__name__
 
@@ -300,7 +309,7 @@ class _Connection:
     def writeConnectionLost(self) -> None:
         self._protocol.writeConnectionLost()
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         try:
             if self._protocol is not None:
                 self._protocol.connectionLost(reason)
@@ -398,7 +407,7 @@ class KCPPort:
 
     def _drainAll(self) -> list[defer.Deferred[Any]]:
         return [
-            server.drain(self._settings.closewait).addCallback(lambda outcome, server=server: self._over(server))
+            server.drain(self._settings.closewait).addCallback(lambda outcome, server: self._over(server), server)
             for server in list(self._servers)
         ]
 

@@ -40,7 +40,9 @@ class ServerParser:
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._environ = environ
 
-    def parseStreamServer(self, reactor: Any, /, *args: str, **kwargs: str) -> IStreamServerEndpoint:
+    def parseStreamServer(  # type: ignore[override]  # "reactor" is positional only, and what is parsed are texts
+        self, reactor: Any, /, *args: str, **kwargs: str
+    ) -> IStreamServerEndpoint:
         """See IStreamServerEndpointStringParser.  Raises ValueError, one line that names the keyword."""
         from kcpstack.endpointoptions import environment, yesOrNo
         from kcpstack.endpoints import KCPServerEndpoint
@@ -63,7 +65,9 @@ class ClientParser:
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._environ = environ
 
-    def parseStreamClient(self, reactor: Any, /, *args: str, **kwargs: str) -> IStreamClientEndpoint:
+    def parseStreamClient(  # type: ignore[override]  # as above
+        self, reactor: Any, /, *args: str, **kwargs: str
+    ) -> IStreamClientEndpoint:
         """See IStreamClientEndpointStringParserWithReactor.  Raises ValueError, as above."""
         from kcpstack.endpointoptions import environment, yesOrNo
         from kcpstack.endpoints import KCPClientEndpoint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.error import ConnectionRefusedError, TimeoutError
+from twisted.internet.error import ConnectError, ConnectionRefusedError, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -184,7 +184,7 @@ class Link:
             self._timeout.reset(max(0.0, min(left, self._refusalPatience)))
 
     def _timedOut(self) -> None:
-        kind: type[Exception] = ConnectionRefusedError if self._refused else TimeoutError
+        kind: type[ConnectError] = ConnectionRefusedError if self._refused else TimeoutError
         why = f"no server listens at {self._peer}"
         if not self._refused:
             why = (

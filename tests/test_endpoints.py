@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from endpointworld import HOST, NOTHING, PORT, Counting, Echo, HalfCloseable, Recorder, World, failure, result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import defer
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import (
     CannotListenError,
     ConnectingCancelledError,
@@ -19,6 +26,8 @@ from twisted.internet.error import (
     TimeoutError,
 )
 from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
+from twisted.internet.ssl import PrivateCertificate, optionsForClientTLS
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface.verify import verifyObject
 
 from kcpstack.addresses import KCPAddress
@@ -539,6 +548,39 @@ def test_closewait_gives_connections_time_when_the_reactor_stops() -> None:
     protocol.transport.loseConnection()
     assert world.run(lambda: over.called, 4)
     assert protocol.lost.check(ConnectionDone)
+
+
+# ------------------------------------------------------------------ TLS on top
+
+
+def test_tls_goes_on_top() -> None:
+    certificate = selfSigned("served.example")
+    world = World(loss=0.02)
+    served = Counting(Echo)
+    wrapped = TLSMemoryBIOFactory(certificate.options(), False, served, clock=world.clock)
+    result(world.server().listen(wrapped))
+    endpoint = wrapClientTLS(optionsForClientTLS("served.example", certificate), world.client())
+    protocol = world.connect(endpoint, lambda: Recorder(b"t" * 300_000))
+    assert world.run(lambda: len(protocol.received) == 300_000)
+    assert protocol.transport.getPeerCertificate() is not None
+    protocol.transport.loseConnection()
+    assert world.run(lambda: protocol.lost and served.made[0].lost)
+    assert protocol.lost.check(ConnectionDone) and served.made[0].lost.check(ConnectionDone)
+
+
+def selfSigned(name: str) -> PrivateCertificate:
+    """A certificate for ``name`` that is its own authority."""
+    key = rsa.generate_private_key(65537, 2048)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(datetime(2000, 1, 1))
+        .not_valid_after(datetime(2100, 1, 1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return PrivateCertificate.loadPEM(secret + certificate.public_bytes(Encoding.PEM))
 
 
 # ------------------------------------------------------------------ in any order
