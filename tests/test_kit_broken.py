@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,8 +69,11 @@ def named(*classes: type) -> Any:
     return pytest.mark.parametrize("broken", classes, ids=lambda broken: broken.__name__)
 
 
-def test_the_kit_checks_well_over_a_hundred_properties() -> None:
+def test_the_kit_checks_well_over_a_hundred_properties_and_the_page_says_how_many() -> None:
     assert sum(len(properties(suite)) for suite in SUITES) > 200
+    page = (Path(__file__).parents[1] / "docs" / "kit.rst").read_text()
+    for suite in SUITES:
+        assert re.search(rf"\.{suite.__name__}`` .* {len(properties(suite))}$", page, re.MULTILINE), suite
 
 
 # ------------------------------------------------------------------ ciphers
