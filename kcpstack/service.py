@@ -28,10 +28,11 @@ from kcpstack.options import ClientSettings, Options, ServerSettings, Settings
 from kcpstack.options.table import CLIENT, NEW_SESSIONS
 from kcpstack.profiling import ProfilingService
 from kcpstack.reload import Reloading
-from kcpstack.seams import TRANSPORTS
+from kcpstack.seams import TRANSPORTS, Layers, layersOf
 from kcpstack.server import Server
 from kcpstack.snmp import Reports, SignalWatch
 from kcpstack.stack import Surroundings
+from kcpstack.testing.tracing import Trace, TracingLayer, openTrace, traced
 from kcpstack.transports import TransportContext
 
 __all__ = ["ClientService", "Options", "ServerService", "makeService"]
@@ -45,7 +46,7 @@ def makeService(options: Options) -> Service:
     settings = configuration.settings
     try:
         tunnel = _tunnelOf(reactor, settings)
-    except ValueError as error:  # of a relay target, which knows what it takes only now
+    except ValueError as error:  # of a relay target, which knows what it takes only now, or of --trace
         sys.exit(f"kcptun {configuration.role}: {error}")
     reloading = Reloading(reactor, configuration, tunnel, logFile)
     kcptun = _Kcptun(reactor, logFile, reloading)
@@ -105,6 +106,7 @@ class TunnelService(Service):
         self.reports: Reports
         self._randomBytes = randomBytes
         self._shared = Shared(reactor)  # by the sockets of all sessions
+        self._trace = _openTrace(settings.trace, reactor)
         self._reactor = reactor
         self._listening = False
 
@@ -154,6 +156,8 @@ class TunnelService(Service):
             for watch in again:
                 watch.stop()
             self.reports.stop()
+            if self._trace is not None:
+                self._trace.close()
             return result
 
         return stopped.addBoth(done)
@@ -173,6 +177,16 @@ class TunnelService(Service):
         self.reports.start()
         self._listen()
         self._listening = True
+
+    def _around(self) -> Surroundings:
+        return Surroundings(self._reactor, self.counters, self._randomBytes, self._layers)
+
+    def _layers(self, settings: Settings) -> Layers:
+        layers = layersOf(settings)
+        return layers if self._trace is None else traced(layers, self._trace)
+
+    def _traced(self, transport: Any, peer: tuple[str, int] | None = None) -> Any:
+        return transport if self._trace is None else TracingLayer(transport, self._trace, peer=peer)
 
     def _transportContext(self) -> TransportContext:
         settings = self.settings
@@ -196,7 +210,7 @@ class ClientService(TunnelService):
         super().__init__(reactor, settings, randomBytes)
         self.client = Client(
             settings,
-            Surroundings(reactor, self.counters, randomBytes),
+            self._around(),
             self._newTransport,
             lambda host: resolveName(reactor, host),
         )
@@ -211,7 +225,8 @@ class ClientService(TunnelService):
 
     def _newTransport(self, peer: tuple[str, int]) -> Any:
         settings = self.settings
-        return TRANSPORTS.find(settings.transport).dial(self._transportContext(), *peer, settings.remoteaddr.ports)
+        factory = TRANSPORTS.find(settings.transport)
+        return self._traced(factory.dial(self._transportContext(), *peer, settings.remoteaddr.ports), peer)
 
     def _listen(self) -> None:
         local = self.settings.localaddr
@@ -243,9 +258,7 @@ class ServerService(TunnelService):
         super().__init__(reactor, settings, randomBytes)
         self._transport = self._newTransport(settings)
         self._relays = ServerRelayFactory(self._target(settings), reactor, quiet=settings.quiet)
-        self.server = Server(
-            settings, Surroundings(reactor, self.counters, randomBytes), self._transport, self._relays
-        )
+        self.server = Server(settings, self._around(), self._traced(self._transport), self._relays)
 
     def reconfigure(self, settings: Settings) -> None:
         super().reconfigure(settings)
@@ -282,6 +295,18 @@ class ServerService(TunnelService):
 
     def _conversations(self) -> Any:
         return self.server.conversations()
+
+
+def _openTrace(path: str, clock: Any) -> Trace | None:
+    """Raises ValueError, one line for the user."""
+    if not path:
+        return None
+    try:
+        trace = openTrace(path, clock)
+    except OSError as error:
+        raise ValueError(f"--trace {path}: {error.strerror}") from None
+    _log.warn("Tracing to {path}: all data will be in it, in the clear (--trace)", path=path)
+    return trace
 
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)

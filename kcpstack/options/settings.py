@@ -59,6 +59,7 @@ class Settings:
     quiet: bool = _default("quiet")
     snmplog: str = _default("snmplog")
     snmpperiod: int = _default("snmpperiod")
+    trace: str = _default("trace")
     pprof: bool = _default("pprof")
 
     def __post_init__(self) -> None:

@@ -341,6 +341,11 @@ TABLE: tuple[Option, ...] = (
         MESSAGES, reload=NOW,
     ),
     Option(
+        "trace", Text(optional=True), "",
+        "write what crosses between the layers to this file, for Wireshark; all data is in it, in the clear",
+        MESSAGES, metavar="FILE", reload=RESTART, kcptun=False,
+    ),
+    Option(
         "pprof", YesOrNo(), False, "serve profiles of this process on http://127.0.0.1:6060/debug/pprof/",
         MESSAGES, metavar="", reload=RESTART,
         difference="Profiles of Python, by the same address; kcptun serves every interface, we this machine only.",
