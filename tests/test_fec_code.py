@@ -112,7 +112,7 @@ def test_a_code_that_returns_what_is_like_bytes_will_do() -> None:
     for turn in range(3):
         decoded(decoder, encoded(encoder, payloads(3, f"learn {turn}")))
     sent = encoded(encoder, payloads(3, "one is lost"))
-    arrived, recovered = decoded(decoder, sent[1:])
+    _, recovered = decoded(decoder, sent[1:])
     assert recovered == payloads(3, "one is lost")[:1]
 
 

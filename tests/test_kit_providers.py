@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.task import Clock
 
@@ -36,7 +36,7 @@ class TestSlowStart(CongestionConformance):
 
 
 class OurARQ(ARQConformance):
-    tuning: dict[str, Any]
+    tuning: ClassVar[dict[str, Any]]
 
     def newARQ(self, mtu: int, sendWindow: int, receiveWindow: int, congestion: Any) -> ARQ:
         tuning = Tuning(sendWindow=sendWindow, receiveWindow=receiveWindow, **self.tuning)
@@ -44,15 +44,15 @@ class OurARQ(ARQConformance):
 
 
 class TestARQInModeManual(OurARQ):
-    tuning = {}
+    tuning: ClassVar[dict[str, Any]] = {}
 
 
 class TestARQInModeFast3(OurARQ):
-    tuning = {"interval": 10.0, "resend": 2, "minRTO": 30.0, "backoff": 1.5}
+    tuning: ClassVar[dict[str, Any]] = {"interval": 10.0, "resend": 2, "minRTO": 30.0, "backoff": 1.5}
 
 
 class TestARQThatAcknowledgesAtOnce(OurARQ):
-    tuning = {"interval": 40.0, "resend": 2, "ackNoDelay": True}
+    tuning: ClassVar[dict[str, Any]] = {"interval": 40.0, "resend": 2, "ackNoDelay": True}
 
 
 class TestUDP(DatagramTransportConformance):

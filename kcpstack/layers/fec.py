@@ -86,7 +86,7 @@ class FECEncoder:
         self._next = 0  # the next seqid
         self._modulus = 0
         self._shards: list[bytes] = []  # the data shards of the unfinished group
-        self._latest: int | None = None  # when the latest shard left
+        self._latest: float | None = None  # when the latest shard left
         self.reconfigure(dataShards, parityShards)
 
     @property
@@ -112,7 +112,7 @@ class FECEncoder:
             least = (self._next + LEAP) & MASK
             self._next = -(-least // total) * total % self._modulus
 
-    def encode(self, batch: Batch, now: int) -> None:
+    def encode(self, batch: Batch, now: float) -> None:
         """Give each datagram of an outbound batch its header, and put parity where groups end.
 
         Each datagram has FEC_HEADER bytes of room, and the batch's slots are wide enough for the
@@ -134,7 +134,7 @@ class FECEncoder:
                 self._finishGroup(batch, now)
             self._latest = now
 
-    def _finishGroup(self, batch: Batch, now: int) -> None:
+    def _finishGroup(self, batch: Batch, now: float) -> None:
         if self._latest is None or now - self._latest < GROUP_GAP:
             for seqid, shard in enumerate(self._code.encode(self._shards), self._next):
                 start = batch.allocate(len(shard) - SIZE_FIELD) - FEC_HEADER

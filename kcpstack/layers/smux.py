@@ -315,8 +315,9 @@ class SmuxSession:
             self._leaveHeard()
 
     def _sendUrgent(self, command: int, streamID: int) -> None:
-        if self._up:
-            self._sender.urgent(encodeHeader(self.version, command, streamID))
+        version = self._decoder.version
+        if self._up and version is not None:  # a server knows it before it has anything to say
+            self._sender.urgent(encodeHeader(version, command, streamID))
 
     def _violated(self, text: str) -> None:
         if self._up:

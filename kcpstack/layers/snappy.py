@@ -91,7 +91,7 @@ def _encodeChunk(block: bytes, parts: list[bytes]) -> None:
 
 
 def _maskedChecksum(block: bytes) -> int:
-    crc = google_crc32c.value(block)
+    crc: int = google_crc32c.value(block)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 

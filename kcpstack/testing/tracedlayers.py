@@ -18,7 +18,7 @@ and goes on
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import (
@@ -33,7 +33,7 @@ from twisted.internet.interfaces import (
 from twisted.python.components import proxyForInterface
 from zope.interface import implementer
 
-from kcpstack.batch import Batch
+from kcpstack.batch import Batch, PeerAddress
 from kcpstack.interfaces import (
     IARQ,
     IBatchCipher,
@@ -404,7 +404,7 @@ def _showSent(place: Place, batch: Batch, here: Any = None, there: Any = None) -
 
 
 def _showArrived(place: Place, batch: Batch, here: Any = None, comment: str = "") -> None:
-    sources = batch.addresses
+    sources: Sequence[PeerAddress | None] | None = batch.addresses
     if sources is None or len(sources) != len(batch):  # above the fan-out they mean nothing
         sources = [None] * len(batch)
     for datagram, source in zip(batch, sources):
