@@ -40,6 +40,7 @@ from kcpstack.client import Client
 from kcpstack.counters import Counters
 from kcpstack.endpointoptions import clientSettings, serverSettings
 from kcpstack.interfaces import IDatagramTransport, IDatagramTransportFactory
+from kcpstack.layers.datagram import Shared
 from kcpstack.listening import listening
 from kcpstack.names import resolveName as resolveWithReactor
 from kcpstack.options import ClientSettings, ServerSettings, Settings
@@ -71,7 +72,10 @@ class _World:
         return self.transportFactory or TRANSPORTS.find(settings.transport)
 
     def context(self, settings: Settings) -> TransportContext:
-        return TransportContext(self.reactor, self.counters, self.randomBytes, settings.sockbuf, settings.dscp)
+        shared = Shared(self.reactor)  # a read buffer, mostly
+        return TransportContext(
+            self.reactor, self.counters, self.randomBytes, settings.sockbuf, settings.dscp, shared
+        )
 
 
 @implementer(IStreamClientEndpoint)

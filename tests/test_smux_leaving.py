@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from smuxpairs import ANNOUNCEMENT, FIN, NOP, SYN, Pair, ScriptedPeer
 from twisted.internet.error import ConnectionAborted, ConnectionLost
 
+from kcpstack.errors import PeerAborted, PeerClosedDown
 from kcpstack.layers.smux import LEAVE_ID, LEAVE_PATIENCE
 from kcpstack.layers.smux_frames import HEADER_SIZE
 from kcpstack.layers.smux_ledger import Ledger
@@ -82,6 +83,19 @@ def test_a_cut_says_twice_that_it_leaves_and_aborts_every_stream(version: int) -
     assert all(protocol.lost.check(ConnectionAborted) for protocol in protocols)
     peer.clock.advance(1)
     assert not peer.ours.connected
+
+
+def test_streams_that_the_peer_cuts_all_at_once_hear_that_it_closes_down() -> None:
+    pair = Pair(2)
+    ends = [pair.open() for _ in range(3)]
+    pair.server.retire()
+    pair.advance(0.1)
+    ends[0][1].transport.abortConnection()
+    pair.until(lambda: ends[0][0].lost)
+    pair.server.cut()
+    pair.until(lambda: ends[1][0].lost and ends[2][0].lost)
+    assert ends[0][0].lost.check(PeerAborted), "one of them, by its own program"
+    assert all(near.lost.check(PeerClosedDown) for near, _ in ends[1:])
 
 
 # ------------------------------------------------------------------ in which order the ends go
