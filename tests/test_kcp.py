@@ -221,6 +221,17 @@ def test_aPausedReaderStopsTheFarWriterAndMemoryStaysBounded(ends):
     assert len(ends.right.protocol.received) == 10_000_000 and producer.left == 0
 
 
+@pytest.mark.parametrize("length", [1, 1176, 1177, 5000])
+def test_aReaderThatResumesIsGivenWhatWaitsHoweverLittleItIs(ends, length):
+    ends.right.session.pauseProducing()
+    ends.left.session.write(b"x" * length)
+    ends.run(1)
+    assert ends.right.protocol.received == b""
+    ends.right.session.resumeProducing()
+    ends.run(0.001)
+    assert len(ends.right.protocol.received) == length
+
+
 def test_pausingInTheMiddleOfADeliveryHolds(ends):
     protocol = ends.right.protocol
 

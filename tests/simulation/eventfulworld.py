@@ -259,6 +259,8 @@ class EventfulWorld(PlannedWorld):
         self.checkNothingIsLeft()
         for life in self.lives if not self.mayLose else ():
             assertOneEnd(life.counters.asDict(), self.guard)
+        for life in self.lives if not self.disagrees else ():
+            assert life.counters.KCPInErrors == 0, f"the {life.end} got {life.counters.KCPInErrors} that no peer sends"
         if not self.isNarrow:
             assert not any(tally["tooLong"] for tally in self.network.tallies().values()), "longer than --mtu"
 

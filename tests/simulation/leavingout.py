@@ -43,6 +43,7 @@ SINGLE: dict[str, tuple[Callable[[Any], bool], Callable[[Any], None]]] = {
     "ports": (lambda world: len(world.ports) > 1 or world.callsInVain, _listenOnce),
     "rudeness": (lambda world: world.isRude, _setter("isRude", False)),
     "high-numbers": (lambda world: world.numbersLeft > 0, _setter("numbersLeft", 0)),
+    "weight": (lambda world: world.isHeavy, _setter("isHeavy", False)),
     "relays": (lambda world: world.isRelayed, _setter("isRelayed", False)),
     "resolving": (lambda world: world.resolving > 0, _setter("resolving", 0.0)),
     "starting": (lambda world: world.isStarted, _setter("isStarted", False)),

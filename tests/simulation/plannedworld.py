@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from leavingout import leaveOut
-from world import CIPHERS, CLIENT_END, OTHER_CIPHERS, SERVER, SERVER_END, World
+from world import CIPHERS, CLIENT_END, OTHER_CIPHERS, SERVER, SERVER_END, SMUXBUF_MIN, STREAM_BYTES, World
 from worldapplications import ABORTS, BUSY, ENDS, HANGS_UP, LAST, SLOW, STALLING, Application
 
 from kcpstack.options import Address
@@ -25,6 +25,9 @@ BOTH_ENDS = (CLIENT_END, SERVER_END)
 EVENTS_END = 10.0  # s; the last one begins before
 LENGTHS = (100, 5_000, 60_000)  # most bytes of a stream, in one direction
 LAST_BYTES = 2_000  # in a last stream; the slowest paths carry them before a session expires
+HEAVY = 0.1  # of all worlds carry more than their buffers hold, so that whole sessions stop and go on
+HEAVY_BYTES = 200_000
+TIGHT = {"smuxbuf": SMUXBUF_MIN, "streambuf": SMUXBUF_MIN}
 LONG = 3600.0  # s of a drain that nothing cuts
 SHORT_CUT = 1.0  # s; no stream may be lost by it
 
@@ -60,8 +63,13 @@ class PlannedWorld(World):
         self.events = sorted((self.drawEvent() for _ in range(more.choice((0, 1, 1, 2, 3)))), key=lambda each: each.at)
         self.farewells = more.sample([self.drawFarewell(CLIENT_END), self.drawFarewell(SERVER_END)], 2)
         self.drawBottleneck()
+        heavy = random.Random(f"heavy {self.seed}").random()
+        self.isHeavy = heavy < HEAVY and self.streamBytes == STREAM_BYTES
         self.drawn = self.events, self.opens, self.farewells  # with what is left out next
         leaveOut(self, self.without)
+        if self.isHeavy:
+            self.clientSettings = replace(self.clientSettings, **TIGHT)
+            self.serverSettings = replace(self.serverSettings, **TIGHT)
         self.network.configure(**self.faults)
         self.takeGuard()
         self.pending = len(self.opens) + len(self.events)
@@ -167,6 +175,8 @@ class PlannedWorld(World):
         rude, manner = rng.random() < 0.2 and self.isRude, rng.choice((HANGS_UP, ABORTS))
         length = rng.randrange(min(rng.choice(LENGTHS), self.streamBytes))
         pace = rng.choice((BUSY, BUSY, BUSY, SLOW, STALLING))
+        if self.isHeavy:
+            length, pace = rng.randrange(HEAVY_BYTES), rng.choice((BUSY, STALLING))
         if stream >= LAST or stream in self.calm:
             return length % LAST_BYTES, ENDS, BUSY
         return length // 10 if pace is SLOW else length, manner if rude else ENDS, pace
@@ -237,6 +247,7 @@ class PlannedWorld(World):
     def __str__(self) -> str:
         facts = {
             "ports": self.ports,
+            "heavy": self.isHeavy,
             "relayed": self.isRelayed,
             "numbers left": self.numbersLeft,
             "started": self.isStarted,

@@ -77,7 +77,7 @@ def test_withoutAllItsPartsAWorldIsPlain(seed):
 def test_whatIsNotThereCannotBeLeftOut():
     with pytest.raises(ValueError, match="weather"):
         leaveOut(EventfulWorld(1), ["weather"])
-    assert set(SINGLE) == {"ports", "rudeness", "resolving", "starting", "refusals", "relays", "high-numbers"}
+    assert set(SINGLE) == {"ports", "rudeness", "resolving", "starting", "refusals", "relays", "high-numbers", "weight"}
 
 
 @pytest.fixture

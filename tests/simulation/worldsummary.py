@@ -31,6 +31,7 @@ def featuresOf(world: Any) -> dict[str, list[str]]:
     found["applications"] = sorted({each.manner for each in world.applications if each.number >= 0})
     found["leaves"] = [f"{end} {'closes' if seconds is None else 'drains'}" for end, seconds, _ in world.farewells]
     found["numbers wrap after"] = [f"{world.numbersLeft} segments" if world.numbersLeft else "never"]
+    found["buffers"] = ["less than is carried" if world.isHeavy else "as usual"]
     found["applications are on"] = ["TCP, behind relays" if world.isRelayed else "streams"]
     found["ports"] = [str(len(world.ports))]
     found["happened"] = [name for name, happened in _happened(world).items() if happened]
