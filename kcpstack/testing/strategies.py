@@ -15,6 +15,7 @@ Needs hypothesis, which nothing else in the package does: ``pip install hypothes
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 try:
@@ -323,15 +324,22 @@ def _consistent(role: str, chosen: dict[str, Any]) -> Any:
     values["parityshard"] = min(values["parityshard"], SHARDS_MAX - values["datashard"])
     values["streambuf"] = min(values["streambuf"], values["smuxbuf"])
     made = SETTINGS[role](**values)
-    if not chosen.keys() & {"crypt", "erasure", "mtu", "datashard", "parityshard", "transport"}:
-        return made
-    try:
-        checkLayers(made)
-    except ValueError:  # an installed layer that these numbers do not suit
+    if not _fits(role, tuple((name, getattr(made, name)) for name in FITTING)):
         reject()
     return made
 
 
+@lru_cache(maxsize=1024)
+def _fits(role: str, values: tuple[tuple[str, Any], ...]) -> bool:
+    """Whether the named layers and the numbers suit each other.  Looking for plug-ins takes its time."""
+    try:
+        checkLayers(SETTINGS[role](**dict(values)))
+    except ValueError:
+        return False
+    return True
+
+
 MASK = 0xFFFFFFFF
 SHARDS_MAX = 256  # data and parity shards of a group
+FITTING = ("crypt", "erasure", "mtu", "datashard", "parityshard", "compressor", "congestion", "transport")
 UNDRAWN = ("log", "snmplog", "pprof", "transport", "QPPCount")  # the last costs seconds where it is large
