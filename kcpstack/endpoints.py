@@ -105,7 +105,6 @@ class KCPClientEndpoint:
         self.settings = clientSettings(host, port, mux, options)
         self.counters = counters or Counters()
         self._timeout = timeout
-        self._mux = mux
         self._world = _World(reactor, self.counters, randomBytes, transportFactory, layers)
         self._around = self._world.surroundings()
         self._context = self._world.context(self.settings)
