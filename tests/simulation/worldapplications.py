@@ -79,6 +79,7 @@ class Application(Protocol):
         name = f"{self.end} {stream} {again}"
         self.rng = random.Random(f"{self.world.seed} {name} steps")
         self.whole = NUMBER.pack(self.number) + payload(self.world.seed, name, length)
+        self._endsApart = self.rng.random() < 0.5  # not in the turn in which it writes the last
         self._lag = self.rng.choice((0, 0, 3, 10))  # steps that it goes on reading now and then, after its end
 
     def __str__(self) -> str:
@@ -113,7 +114,7 @@ class Application(Protocol):
         if piece:
             self.written += len(piece)
             self.transport.write(piece)
-        if self.written < len(self.whole) or self.manner == ABORTS:
+        if self.written < len(self.whole) or self.manner == ABORTS or (piece and self._endsApart):
             self._later()
         elif self.manner == HANGS_UP:
             self.transport.loseConnection()
