@@ -5,19 +5,26 @@ Every command imports this to learn the names, so what is slow to import waits u
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.endpoints import clientFromString
+from twisted.internet.interfaces import IStreamClientEndpoint
 from zope.interface import implementer
 
 from kcpstack.interfaces import (
+    ICompressor,
     ICompressorFactory,
+    ICongestionControl,
     ICongestionControlFactory,
     IDatagramTransport,
     IDatagramTransportFactory,
+    IErasureCode,
     IErasureCodeFactory,
     IRelayTarget,
 )
+
+if TYPE_CHECKING:
+    from kcpstack.transports import TransportContext
 
 __all__ = ["connect", "endpoint", "fixed", "reedsolomon", "slowstart", "snappy", "udp"]
 
@@ -35,7 +42,7 @@ class ReedSolomonFactory(_Named):
 
     name = "reedsolomon"
 
-    def build(self, dataShards: int, parityShards: int) -> Any:
+    def build(self, dataShards: int, parityShards: int) -> IErasureCode:
         """See IErasureCodeFactory."""
         from kcpstack.kernels.reedsolomon import ReedSolomon
 
@@ -48,7 +55,7 @@ class SnappyFactory(_Named):
 
     name = "snappy"
 
-    def build(self) -> Any:
+    def build(self) -> ICompressor:
         """See ICompressorFactory."""
         from kcpstack.layers.snappy import SnappyCodec
 
@@ -61,7 +68,7 @@ class FixedFactory(_Named):
 
     name = "fixed"
 
-    def build(self, sendWindow: int) -> Any:
+    def build(self, sendWindow: int) -> ICongestionControl:
         """See ICongestionControlFactory."""
         from kcpstack.kernels.congestion import FixedWindow
 
@@ -74,7 +81,7 @@ class SlowStartFactory(_Named):
 
     name = "slowstart"
 
-    def build(self, sendWindow: int) -> Any:
+    def build(self, sendWindow: int) -> ICongestionControl:
         """See ICongestionControlFactory."""
         from kcpstack.kernels.congestion import SlowStart
 
@@ -88,11 +95,11 @@ class UDPFactory(_Named):
     name = "udp"
     overhead = 0
 
-    def dial(self, context: Any, host: str, port: int, ports: range) -> IDatagramTransport:
+    def dial(self, context: TransportContext, host: str, port: int, ports: range) -> IDatagramTransport:
         """See IDatagramTransportFactory."""
         from kcpstack.layers.datagram import UDPTransport
 
-        transport: IDatagramTransport = UDPTransport(
+        return UDPTransport(
             context.reactor,
             context.counters,
             peer=(host, port),
@@ -100,20 +107,16 @@ class UDPFactory(_Named):
             dscp=context.dscp,
             shared=context.shared,
         )
-        return transport
 
-    def listen(self, context: Any, host: str, ports: range) -> IDatagramTransport:
+    def listen(self, context: TransportContext, host: str, ports: range) -> IDatagramTransport:
         """See IDatagramTransportFactory."""
         from kcpstack.layers.datagram import UDPTransport
         from kcpstack.layers.portrange import UDPRange
 
         reactor, counters, buffers, dscp = context.reactor, context.counters, context.buffers, context.dscp
-        transport: IDatagramTransport
         if len(ports) > 1:
-            transport = UDPRange(reactor, counters, host, ports, buffers=buffers, dscp=dscp)
-        else:
-            transport = UDPTransport(reactor, counters, host, ports[0], buffers=buffers, dscp=dscp)
-        return transport
+            return UDPRange(reactor, counters, host, ports, buffers=buffers, dscp=dscp)
+        return UDPTransport(reactor, counters, host, ports[0], buffers=buffers, dscp=dscp)
 
 
 @implementer(IRelayTarget)
@@ -122,7 +125,7 @@ class ConnectTarget(_Named):
 
     name = "connect"
 
-    def endpoint(self, reactor: Any, argument: str) -> Any:
+    def endpoint(self, reactor: Any, argument: str) -> IStreamClientEndpoint:
         """See IRelayTarget."""
         from kcpstack.names import targetEndpoint
         from kcpstack.options.addresses import TargetAddress
@@ -136,16 +139,17 @@ class EndpointTarget(_Named):
 
     name = "endpoint"
 
-    def endpoint(self, reactor: Any, argument: str) -> Any:
+    def endpoint(self, reactor: Any, argument: str) -> IStreamClientEndpoint:
         """See IRelayTarget."""
         if not argument:
             raise ValueError("give one of Twisted's client endpoint strings, as in @endpoint:tls:example.org:443")
         try:
-            return clientFromString(reactor, argument)
+            found: IStreamClientEndpoint = clientFromString(reactor, argument)
         except (ValueError, TypeError, IndexError, RuntimeError) as error:  # RuntimeError: a backslash at the end
             raise ValueError(
                 f"give one of Twisted's client endpoint strings, as in @endpoint:tls:example.org:443 ({error})"
             ) from None
+        return found
 
 
 reedsolomon = ReedSolomonFactory()

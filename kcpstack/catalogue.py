@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Generic, TypeVar
 
 from twisted.logger import Logger
 from twisted.plugin import getPlugins
 
+from kcpstack.interfaces import ILayerFactory
+
 __all__ = ["Catalogue"]
 
+Factory = TypeVar("Factory", bound=ILayerFactory)
 
-class Catalogue:
+
+class Catalogue(Generic[Factory]):
     """The factories of one kind.
 
     ``noun`` is what they make, ``interface`` (an ILayerFactory) what they provide, and ``unavailable`` has the names
@@ -19,7 +23,7 @@ class Catalogue:
 
     Each question looks anew at what is installed."""
 
-    def __init__(self, noun: str, interface: Any, unavailable: Mapping[str, str] | None = None) -> None:
+    def __init__(self, noun: str, interface: type[Factory], unavailable: Mapping[str, str] | None = None) -> None:
         self.noun = noun
         self.interface = interface
         self.unavailable = {} if unavailable is None else unavailable
@@ -28,7 +32,7 @@ class Catalogue:
         """All names, sorted."""
         return sorted(self.factories())
 
-    def find(self, name: str) -> Any:
+    def find(self, name: str) -> Factory:
         """The factory of this name.
 
         Raises ValueError, with the known names in its text, where there is none; and with the reason
@@ -41,9 +45,9 @@ class Catalogue:
             raise ValueError(f"no {self.noun} called {name[:SHOWN_MAX]!r} is installed; {known}")
         return factories[name]
 
-    def factories(self) -> dict[str, Any]:
+    def factories(self) -> dict[str, Factory]:
         """All factories by name.  One that is broken, or whose name is taken, is logged and left out."""
-        found: dict[str, Any] = {}
+        found: dict[str, Factory] = {}
         for factory in getPlugins(self.interface):
             try:
                 name = _nameOf(factory)
@@ -64,7 +68,7 @@ class Catalogue:
         return found
 
 
-def _nameOf(factory: Any) -> str:
+def _nameOf(factory: ILayerFactory) -> str:
     name = factory.name
     if not isinstance(name, str) or not name or ":" in name:
         raise TypeError(f"its name is {name!r}, not a str without colons")

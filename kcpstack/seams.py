@@ -10,13 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from twisted.internet.interfaces import IProtocol
+
 from kcpstack.catalogue import Catalogue
 from kcpstack.ciphers import CIPHERS, KEY_LENGTH, batchCipher
 from kcpstack.interfaces import (
+    ICipherFactory,
     ICompressorFactory,
     ICongestionControlFactory,
     IDatagramTransportFactory,
     IErasureCodeFactory,
+    ILayerFactory,
     IRelayTarget,
 )
 
@@ -47,7 +51,7 @@ TRANSPORTS = Catalogue("datagram transport", IDatagramTransportFactory)
 RELAY_TARGETS = Catalogue("relay target", IRelayTarget)
 
 
-def _itself(protocol: Any) -> Any:
+def _itself(protocol: IProtocol) -> IProtocol:
     return protocol
 
 
@@ -58,11 +62,11 @@ class Layers:
     ``session`` is given smux of each session, an IProtocol, and returns the IProtocol that the compressor, or KCP, is to
     have above it: for whoever looks on, or comes between."""
 
-    cipher: Any  # ICipherFactory
-    erasure: Any  # IErasureCodeFactory
-    compressor: Any  # ICompressorFactory
-    congestion: Any  # ICongestionControlFactory
-    session: Callable[[Any], Any] = _itself
+    cipher: ICipherFactory
+    erasure: IErasureCodeFactory
+    compressor: ICompressorFactory
+    congestion: ICongestionControlFactory
+    session: Callable[[IProtocol], IProtocol] = _itself
 
 
 def layersOf(settings: Settings) -> Layers:
@@ -106,25 +110,25 @@ class Seam(NamedTuple):
     """One row."""
 
     option: str  # its name in the option table
-    catalogue: Catalogue
+    catalogue: Catalogue[Any]
     cost: Callable[[Any], str]  # of a factory's product, on the wire, in a few words
 
 
-def _cipherCost(factory: Any) -> str:
+def _cipherCost(factory: ICipherFactory) -> str:
     return _bytes(batchCipher(factory.build(bytes(KEY_LENGTH), bytes)).overhead)
 
 
-def _codeCost(factory: Any) -> str:
+def _codeCost(factory: IErasureCodeFactory) -> str:
     from kcpstack.layers.fec import FEC_HEADER  # which takes its time
 
     return f"{_bytes(FEC_HEADER)}, and parity"
 
 
-def _transportCost(factory: Any) -> str:
+def _transportCost(factory: IDatagramTransportFactory) -> str:
     return _bytes(factory.overhead)
 
 
-def _none(factory: Any) -> str:
+def _none(factory: ILayerFactory) -> str:
     return "no overhead"
 
 

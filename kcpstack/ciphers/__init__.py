@@ -20,12 +20,11 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from typing import Any
 
 from kcpstack.catalogue import Catalogue
 from kcpstack.ciphers import builtin
 from kcpstack.ciphers.adapter import PacketCipherAdapter
-from kcpstack.interfaces import IBatchCipher, ICipherFactory
+from kcpstack.interfaces import IBatchCipher, ICipherFactory, IPacketCipher
 
 __all__ = ["CIPHERS", "KEY_LENGTH", "PacketCipherAdapter", "batchCipher", "cipherNames", "derivePass", "findCipher"]
 
@@ -45,7 +44,7 @@ def derivePass(key: str) -> bytes:
     return hashlib.pbkdf2_hmac("sha1", secret, KEY_SALT, KEY_ITERATIONS, KEY_LENGTH)
 
 
-def batchCipher(cipher: Any) -> IBatchCipher:
+def batchCipher(cipher: IPacketCipher | IBatchCipher) -> IBatchCipher:
     """Return ``cipher`` as an IBatchCipher: itself, or adapted where it is an IPacketCipher.
 
     Raises TypeError where it provides neither.

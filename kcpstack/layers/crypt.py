@@ -6,14 +6,13 @@ tell whose it is.
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.logger import Logger
 from twisted.python.reflect import qual
 
 from kcpstack.batch import Batch
 from kcpstack.ciphers import batchCipher
 from kcpstack.counters import Counters
+from kcpstack.interfaces import IBatchCipher, IPacketCipher
 from kcpstack.lograte import FaultLog
 
 __all__ = ["CryptLayer"]
@@ -28,11 +27,11 @@ class CryptLayer:
 
     _log = Logger()
 
-    def __init__(self, cipher: Any, counters: Counters) -> None:
+    def __init__(self, cipher: IPacketCipher | IBatchCipher, counters: Counters) -> None:
         self._cipher = batchCipher(cipher)
         self._counters = counters
         self._faults = FaultLog(self._log, f"The cipher {qual(type(cipher))}")
-        self.overhead: int = self._cipher.overhead
+        self.overhead = self._cipher.overhead
 
     def seal(self, batch: Batch) -> None:
         """Seal every datagram of an outbound batch in place.  Raises what the cipher raises: a
@@ -47,7 +46,7 @@ class CryptLayer:
         """
         arrived = len(batch)
         try:
-            refused: int = self._cipher.openBatch(batch)
+            refused = self._cipher.openBatch(batch)
         except Exception:  # noqa: BLE001 - a stranger's cipher must not stop the tunnel
             self._faults.failed("to open a batch, which counts as refused")
             refused = arrived

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kcpstack.catalogue import Catalogue
 
@@ -16,7 +17,7 @@ class LayerName:
 
     Asked anew each time, for plug-ins add to the names."""
 
-    catalogue: Catalogue
+    catalogue: Catalogue[Any]
     words: Sequence[str] = ()
     unit = ""
     takes = str
