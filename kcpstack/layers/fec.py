@@ -21,10 +21,10 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
-from kcpstack.batch import Batch, inboundBatch
+from kcpstack.batch import Batch, BytesLike, inboundBatch
 from kcpstack.counters import Counters
+from kcpstack.interfaces import IErasureCode
 from kcpstack.kernels.reedsolomon import ReedSolomon
 from kcpstack.layers.fec_groups import SIZE_FIELD, Groups, distance, modulus
 from kcpstack.layers.fec_layout import LayoutSearch
@@ -59,11 +59,11 @@ HELD_SHARDS = 64
 _TYPED = struct.Struct("<IH")  # seqid, type
 _SIZED = struct.Struct("<IHH")  # seqid, type, size
 
-# Makes an IErasureCode of (data shards, parity shards), any two with a sum of at most 256.
-NewCode = Callable[[int, int], Any]
+# Makes a code of (data shards, parity shards), any two with a sum of at most 256.
+NewCode = Callable[[int, int], IErasureCode]
 
 
-def payloadStart(buffer: Any, start: int, end: int) -> int | None:
+def payloadStart(buffer: BytesLike, start: int, end: int) -> int | None:
     """Where the KCP datagram begins in the opened datagram ``buffer[start:end]``, with FEC or
     without; None where it carries none."""
     if end - start < SHARD_HEADER:
@@ -82,7 +82,7 @@ class FECEncoder:
 
     def __init__(self, dataShards: int = 0, parityShards: int = 0, newCode: NewCode = ReedSolomon) -> None:
         self._newCode = newCode
-        self._code: Any = None
+        self._code: IErasureCode | None = None
         self._next = 0  # the next seqid
         self._modulus = 0
         self._shards: list[bytes] = []  # the data shards of the unfinished group
@@ -118,7 +118,8 @@ class FECEncoder:
         Each datagram has FEC_HEADER bytes of room, and the batch's slots are wide enough for the
         longest datagram of the unfinished group (else ValueError).  Work is bounded by the batch, at
         the code's price for each group that ends in it."""
-        if self._code is None:
+        code = self._code
+        if code is None:
             return
         buffer = batch.buffer
         datagrams = zip(batch.starts, batch.ends)
@@ -130,18 +131,18 @@ class FECEncoder:
             self._shards.append(bytes(buffer[start - SIZE_FIELD : end]))
             batch.starts.append(start - FEC_HEADER)
             batch.ends.append(end)
-            if len(self._shards) == self._code.dataShards:
-                self._finishGroup(batch, now)
+            if len(self._shards) == code.dataShards:
+                self._finishGroup(code, batch, now)
             self._latest = now
 
-    def _finishGroup(self, batch: Batch, now: float) -> None:
+    def _finishGroup(self, code: IErasureCode, batch: Batch, now: float) -> None:
         if self._latest is None or now - self._latest < GROUP_GAP:
-            for seqid, shard in enumerate(self._code.encode(self._shards), self._next):
+            for seqid, shard in enumerate(code.encode(self._shards), self._next):
                 start = batch.allocate(len(shard) - SIZE_FIELD) - FEC_HEADER
                 batch.starts[-1] = start
                 _TYPED.pack_into(batch.buffer, start, seqid, PARITY)
                 batch.buffer[start + SHARD_HEADER : batch.ends[-1]] = shard
-        self._next = (self._next + self._code.parityShards) % self._modulus
+        self._next = (self._next + code.parityShards) % self._modulus
         self._shards = []
 
 

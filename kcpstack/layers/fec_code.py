@@ -7,24 +7,24 @@ logged at a rate that no peer can drive up.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from twisted.logger import Logger
 from twisted.python.reflect import qual
 from zope.interface import implementer
 
-from kcpstack.interfaces import IErasureCode
+from kcpstack.batch import BytesLike
+from kcpstack.interfaces import IErasureCode, IErasureCodeFactory
 from kcpstack.lograte import FaultLog, RareLog
 
 __all__ = ["CheckedCode", "CheckedCodes"]
 
 
 class CheckedCodes:
-    """Makes the codes of ``factory`` (IErasureCodeFactory): what FECEncoder and FECDecoder call to make one.
+    """Makes the codes of ``factory``: what FECEncoder and FECDecoder call to make one.
 
     ``findings`` is told of numbers that a peer uses and the factory has no code for."""
 
-    def __init__(self, factory: Any, findings: RareLog) -> None:
+    def __init__(self, factory: IErasureCodeFactory, findings: RareLog) -> None:
         self._factory = factory
         self._findings = findings
         self._faults = FaultLog(_log, f"The erasure code {factory.name}")
@@ -57,7 +57,7 @@ class CheckedCode:
       repair that.
     - ``reconstruct`` returns nothing then, and logs it at a bounded rate: whatever arrives, the tunnel goes on."""
 
-    def __init__(self, code: Any, dataShards: int, parityShards: int, faults: FaultLog) -> None:
+    def __init__(self, code: IErasureCode, dataShards: int, parityShards: int, faults: FaultLog) -> None:
         self.dataShards = dataShards
         self.parityShards = parityShards
         self._code = code
@@ -92,7 +92,7 @@ class CheckedCode:
         return rebuilt
 
 
-def _asBytes(shard: Any) -> bytes:
+def _asBytes(shard: BytesLike) -> bytes:
     return shard if type(shard) is bytes else bytes(memoryview(shard))  # bytes() alone would take an int for a length
 
 

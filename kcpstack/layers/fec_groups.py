@@ -5,9 +5,8 @@ A group that is whole, or has been rebuilt, keeps nothing but the note that it i
 
 from __future__ import annotations
 
-from typing import Any
-
 from kcpstack.counters import Counters
+from kcpstack.interfaces import IErasureCode
 
 __all__ = ["Groups", "SIZE_FIELD", "distance", "modulus"]
 
@@ -47,16 +46,16 @@ class _Group:
 class Groups:
     """Files shards with ``take``, gives rebuilt datagrams with ``rebuild``.
 
-    ``code`` is an IErasureCode.  Groups that begin before the seqid ``since`` are left alone: some
+    Groups that begin before the seqid ``since`` are left alone: some
     of their shards may have come and gone unfiled, and would be rebuilt though they had arrived.
     Between two calls of ``rebuild`` every group that ``take`` has begun is kept; after it,
     KEPT_GROUPS."""
 
-    def __init__(self, code: Any, counters: Counters, since: int | None = None) -> None:
+    def __init__(self, code: IErasureCode, counters: Counters, since: int | None = None) -> None:
         self._code = code
         self._counters = counters
-        self._data: int = code.dataShards
-        self._shards: int = code.dataShards + code.parityShards
+        self._data = code.dataShards
+        self._shards = code.dataShards + code.parityShards
         self._modulus = modulus(self._shards)
         self._cycle = self._modulus // self._shards  # how many group numbers there are
         self._groups: dict[int, _Group] = {}

@@ -23,16 +23,18 @@ delivery brings.  Streams are at most MAX_STREAMS, frames that overtake data at 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import cast
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IProtocol
+from twisted.internet.interfaces import IDelayedCall, IProtocol, IProtocolFactory, IReactorTime, ITransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kcpstack.addresses import shown
+from kcpstack.counters import Counters
 from kcpstack.errors import PeerBrokeProtocol, PeerRestarted, PeerSilent
+from kcpstack.interfaces import IARQ, ISessionTransport
 from kcpstack.layers.smux_frames import FIN, NOP, PSH, SYN, UPD, FrameDecoder, decodeUpdate, encodeHeader
 from kcpstack.layers.smux_ledger import Ledger
 from kcpstack.layers.smux_sending import FrameSender
@@ -63,28 +65,28 @@ class SmuxSession:
 
     def __init__(
         self,
-        clock: Any,
-        counters: Any,
+        clock: IReactorTime,
+        counters: Counters,
         *,
         version: int | None,
         frameSize: int,
         streamBuffer: int,
         sessionBuffer: int,
         keepalive: float,
-        streamFactory: Any = None,
+        streamFactory: IProtocolFactory | None = None,
     ) -> None:
-        """``clock`` is an IReactorTime and ``counters`` the process's.  ``version`` is 1 or 2; on a
+        """``counters`` are the process's.  ``version`` is 1 or 2; on a
         server None takes the version of the peer's first frame.  In bytes: ``frameSize``, the
         payload of our PSH frames, from 1 to MAX_PAYLOAD; ``streamBuffer``, our window for each
         stream (version 2); ``sessionBuffer``, unread on all streams.  ``keepalive`` is in seconds,
         above 0.
 
-        With a ``streamFactory`` (IProtocolFactory) this is the server's end: it gives a protocol
+        With a ``streamFactory`` this is the server's end: it gives a protocol
         for each stream that the peer opens, or None to refuse it.  Without, it is the client's."""
         self.clock = clock
         self.frameSize = frameSize
         self.peerAnnounced = False
-        self.transport: Any = None
+        self.transport: ISessionTransport  # from makeConnection on
         self._counters = counters
         self._streamBuffer = streamBuffer
         self._sessionBuffer = sessionBuffer
@@ -101,14 +103,14 @@ class SmuxSession:
         self._peerLeaving = False  # and has told us
         self.peerCuts = False  # the peer has ended all streams, rather than one
         self._leaveHeard: Callable[[], None] | None = None
-        self._leaveTimer: Any = None
+        self._leaveTimer: IDelayedCall | None = None
         self.streamsLost = 0  # that the session's end took with it
         self._bytesLost = 0  # that were queued on them
         self._unread = 0  # bytes that wait for paused protocols, all streams
         self._readingPaused = False
         self._heard = 0.0  # when anything last arrived, in the clock's seconds
         self._nextNOP = 0.0
-        self._timer: Any = None
+        self._timer: IDelayedCall | None = None
 
     # for the application
 
@@ -144,7 +146,7 @@ class SmuxSession:
         """Whether ``openStream`` can be called."""
         return self._up and not self._losing and self._nextID <= LAST_STREAM
 
-    def openStream(self, protocol: Any) -> SmuxStream:
+    def openStream(self, protocol: IProtocol) -> SmuxStream:
         """Open a stream (clients only) and connect ``protocol`` to it; return the stream.
 
         smux has no answer to an open: a peer that refuses ends the stream.  Raises ConnectionLost
@@ -187,8 +189,8 @@ class SmuxSession:
         """Hand to the session now what it takes, rather than at the end of the turn."""
         self._sender.flush()
 
-    def keepLedger(self, arq: Any) -> None:
-        """Know what is ``unacknowledged``.  ``arq`` is the session's IARQ."""
+    def keepLedger(self, arq: IARQ) -> None:
+        """Know what is ``unacknowledged``.  ``arq`` is the session's."""
         self._sender.ledger = Ledger(arq)
 
     def watch(self, leaveHeard: Callable[[], None]) -> None:
@@ -205,8 +207,8 @@ class SmuxSession:
 
     # IProtocol
 
-    def makeConnection(self, transport: Any) -> None:
-        self.transport = transport
+    def makeConnection(self, transport: ITransport) -> None:
+        self.transport = cast(ISessionTransport, transport)
         self.connectionMade()
 
     def connectionMade(self) -> None:
@@ -280,10 +282,11 @@ class SmuxSession:
         if streamID in self._streams:
             return
         protocol = None
-        if self.isClient or streamID % 2 == 0:
+        factory = self._streamFactory
+        if factory is None or streamID % 2 == 0:
             self._counters.MuxErrs += 1
         elif self._up and not self._losing and len(self._streams) < MAX_STREAMS:
-            protocol = self._buildProtocol()
+            protocol = self._buildProtocol(factory)
         if protocol is not None:
             self._addStream(streamID, protocol)
             return
@@ -291,9 +294,9 @@ class SmuxSession:
             self._sendUrgent(NOP, streamID)
         self._sendUrgent(FIN, streamID)
 
-    def _buildProtocol(self) -> Any:
+    def _buildProtocol(self, factory: IProtocolFactory) -> IProtocol | None:
         try:
-            return self._streamFactory.buildProtocol(self.transport.getPeer())
+            return factory.buildProtocol(self.transport.getPeer())
         except Exception:  # noqa: BLE001 - an application must not stop the session
             self._log.failure("Stream refused: no protocol could be made for it")
             return None
@@ -345,7 +348,7 @@ class SmuxSession:
         if self._streams.pop(stream.streamID, None) is not None:
             self._loseIfEmpty()
 
-    def _addStream(self, streamID: int, protocol: Any) -> SmuxStream:
+    def _addStream(self, streamID: int, protocol: IProtocol) -> SmuxStream:
         stream = SmuxStream(self, self._sender, streamID, self._streamBuffer)
         self._streams[streamID] = stream
         stream.makeConnection(protocol)

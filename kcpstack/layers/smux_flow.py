@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from typing import Any
+
+from kcpstack.batch import BytesLike
 
 __all__ = ["ByteQueue", "SendWindow", "ReceiveWindow", "INITIAL_WINDOW"]
 
@@ -27,7 +28,7 @@ class ByteQueue:
 
     def __init__(self) -> None:
         self.length = 0
-        self._pieces: deque[Any] = deque()
+        self._pieces: deque[BytesLike] = deque()
 
     def append(self, data: bytes) -> None:
         """Add bytes at the end, without a copy unless they are few."""
@@ -38,10 +39,10 @@ class ByteQueue:
             pieces.append(data)
         self.length += len(data)
 
-    def take(self, limit: int) -> list[Any]:
+    def take(self, limit: int) -> list[BytesLike]:
         """Remove the first ``limit`` bytes, or all if they are fewer, and return them as
         bytes-like pieces."""
-        taken: list[Any] = []
+        taken: list[BytesLike] = []
         pieces = self._pieces
         while limit > 0 and pieces:
             piece = pieces[0]

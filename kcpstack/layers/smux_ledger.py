@@ -8,7 +8,8 @@ what KCP still has.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+
+from kcpstack.interfaces import IARQ
 
 __all__ = ["Frames", "Ledger"]
 
@@ -17,12 +18,12 @@ Frames = list[tuple[int, int]]
 
 
 class Ledger:
-    """Writes to one session that ``arq`` (IARQ) may not have had acknowledged yet.
+    """Writes to one session that ``arq`` may not have had acknowledged yet.
 
     Call ``begin`` and ``wrote`` around each write.  Kept: some 200 bytes for each write of 16 KiB that is
     unacknowledged, and as many again."""
 
-    def __init__(self, arq: Any) -> None:
+    def __init__(self, arq: IARQ) -> None:
         self._arq = arq
         self._before = 0
         self._writes: deque[tuple[int, int, Frames]] = deque()  # KCP's bytes, smux's, its frames
@@ -62,9 +63,9 @@ class Ledger:
         self._lookAgain = max(WRITES_MIN, 2 * len(writes))
 
 
-def _outstanding(arq: Any) -> int:
+def _outstanding(arq: IARQ) -> int:
     """Bytes written to KCP and not acknowledged."""
-    return int(arq.unsent) + sum(len(segment.data) for segment in arq.inFlight(0, arq.unacknowledged))
+    return arq.unsent + sum(len(segment.data) for segment in arq.inFlight(0, arq.unacknowledged))
 
 
 WRITES_MIN = 64  # writes; asking KCP costs as much as its window is long

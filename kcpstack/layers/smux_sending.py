@@ -15,15 +15,18 @@ calls ``resumeProducing`` and gets more at once.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Protocol
 
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
+from kcpstack.batch import BytesLike
+from kcpstack.interfaces import ISessionTransport
 from kcpstack.layers.smux_frames import HEADER_SIZE
 from kcpstack.layers.smux_ledger import Frames, Ledger
 
-__all__ = ["FrameSender"]
+__all__ = ["FrameSender", "Source"]
 
 # Bytes given to the session at once, up to the end of the frame that reaches them: what we overshoot a
 # pause by, and what becomes one snappy chunk.  The peer can restore nothing of a chunk before its last
@@ -31,34 +34,49 @@ __all__ = ["FrameSender"]
 WRITE_SIZE = 16384
 
 
+class Source(Protocol):
+    """A stream, as far as it sends."""
+
+    @property
+    def queued(self) -> int:
+        """Bytes of data that wait for a frame."""
+
+    @property
+    def sendable(self) -> bool:
+        """Whether a turn would bring anything."""
+
+    def takeFrame(self, parts: list[BytesLike]) -> int:
+        """Append the next frame to ``parts``; return its bytes."""
+
+    def encodeUpdate(self) -> bytes:
+        """The UPD frame that is due."""
+
+
 @implementer(IPushProducer)
 class FrameSender:
     """The sending half of one session, and the calls it makes at the end of a turn.
 
-    Streams are told apart by identity and provide ``sendable`` (whether a turn would bring
-    anything), ``takeFrame(parts)`` (append it, return its bytes), ``queued`` (bytes of data that wait
-    for a frame) and ``encodeUpdate()``.  With a ``ledger`` every write is entered there.
+    Streams are told apart by identity.  With a ``ledger`` every write is entered there.
     """
 
-    def __init__(self, clock: Any) -> None:
-        """``clock`` is an IReactorTime."""
+    def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._transport: Any | None = None
+        self._transport: ISessionTransport | None = None
         self._paused = False
         self._pumping = False
         self._losing = False
-        self._turn: Any | None = None  # the DelayedCall for the end of this turn
+        self._turn: IDelayedCall | None = None  # the end of this turn
         self._calls: list[Callable[[], None]] = []
-        self._urgent: list[bytes] = []
-        self._updates: dict[Any, None] = {}
-        self._ready: OrderedDict[Any, None] = OrderedDict()
+        self._urgent: list[BytesLike] = []
+        self._updates: dict[Source, None] = {}
+        self._ready: OrderedDict[Source, None] = OrderedDict()
         self.urgentBytes = 0
         self.ledger: Ledger | None = None
 
     # what is to be sent
 
-    def start(self, transport: Any) -> None:
-        """Begin to write to ``transport`` (ISessionTransport)."""
+    def start(self, transport: ISessionTransport) -> None:
+        """Begin to write to ``transport``."""
         self._transport = transport
         transport.registerProducer(self, True)
 
@@ -68,18 +86,18 @@ class FrameSender:
         self.urgentBytes += len(frame)
         self._schedule()
 
-    def ready(self, stream: Any) -> None:
+    def ready(self, stream: Source) -> None:
         """Give ``stream`` its turns if it has anything to send."""
         if stream.sendable:
             self._ready[stream] = None
             self._schedule()
 
-    def updateDue(self, stream: Any) -> None:
+    def updateDue(self, stream: Source) -> None:
         """Send one UPD for ``stream``, made when it leaves."""
         self._updates[stream] = None
         self._schedule()
 
-    def forget(self, stream: Any) -> None:
+    def forget(self, stream: Source) -> None:
         self._ready.pop(stream, None)
         self._updates.pop(stream, None)
 
@@ -162,7 +180,7 @@ class FrameSender:
         finally:
             self._pumping = False
 
-    def _write(self, transport: Any, data: bytes, frames: Frames) -> None:
+    def _write(self, transport: ISessionTransport, data: bytes, frames: Frames) -> None:
         if self.ledger is None:
             transport.write(data)
             return
@@ -170,10 +188,10 @@ class FrameSender:
         transport.write(data)
         self.ledger.wrote(len(data), frames)
 
-    def _gather(self, frames: Frames) -> list[Any]:
+    def _gather(self, frames: Frames) -> list[BytesLike]:
         """The next frames, WRITE_SIZE bytes of them if there are so many, in pieces; those with data are
         noted in ``frames``."""
-        parts: list[Any] = self._urgent
+        parts = self._urgent
         size = self.urgentBytes
         self._urgent = []
         self.urgentBytes = 0

@@ -40,19 +40,25 @@ ended by then, that is so even if the session is over: its peer may have left, f
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol, IProducer, IProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kcpstack.batch import BytesLike
 from kcpstack.errors import PeerAborted, PeerClosedDown
 from kcpstack.interfaces import IStreamTransport
 from kcpstack.layers.smux_flow import ByteQueue, ReceiveWindow, SendWindow
 from kcpstack.layers.smux_frames import FIN, HEADER_SIZE, NOP, PSH, encodeHeader, encodeUpdate
+from kcpstack.layers.smux_sending import FrameSender
 from kcpstack.layers.tcpmanners import TCPManners
+
+if TYPE_CHECKING:
+    from kcpstack.layers.smux import SmuxSession
 
 __all__ = ["SmuxStream", "PEER_FIN_GRACE", "FIN_LAG"]
 
@@ -77,7 +83,7 @@ class SmuxStream(TCPManners):
     _log = Logger()
 
     __slots__ = (
-        "streamID", "_session", "_sender", "_protocol",
+        "streamID", "_session", "_sender", "_version", "_protocol",
         "_output", "_sendWindow", "_producer", "_streaming", "_producerPaused",
         "_ending", "_closing", "_ended",
         "_unread", "_receiveWindow", "_paused", "_delivering",
@@ -85,15 +91,18 @@ class SmuxStream(TCPManners):
         "_grace", "_lagging", "_shortfall", "_alone", "_reason",
     )  # fmt: skip
 
-    def __init__(self, session: Any, sender: Any, streamID: int, streamBuffer: int) -> None:
+    def __init__(self, session: SmuxSession, sender: FrameSender, streamID: int, streamBuffer: int) -> None:
+        version = session.version
+        assert version is not None, "a server knows it from the frame that opened the stream"
         self.streamID = streamID
         self._session = session
         self._sender = sender
-        self._protocol: Any = None
+        self._version = version
+        self._protocol: IProtocol  # from makeConnection on
 
         self._output = ByteQueue()
-        self._sendWindow = SendWindow(session.version)
-        self._producer: Any = None
+        self._sendWindow = SendWindow(version)
+        self._producer: Any = None  # IPushProducer or IPullProducer, as it said when it was registered
         self._streaming = True
         self._producerPaused = False
         self._ending = False  # FIN is to follow what is queued
@@ -101,7 +110,7 @@ class SmuxStream(TCPManners):
         self._ended = False  # FIN has been sent
 
         self._unread = ByteQueue()
-        self._receiveWindow = ReceiveWindow(session.version, streamBuffer)
+        self._receiveWindow = ReceiveWindow(version, streamBuffer)
         self._paused = False
         self._delivering = False  # _deliver will be called at the end of this turn
         self.remoteEnded = False  # FIN has come: no data may follow
@@ -109,7 +118,7 @@ class SmuxStream(TCPManners):
         self._remoteAborted = False  # the mark has come before it
         self._readLost = False  # the protocol knows that FIN has come
 
-        self._grace: Any = None  # DelayedCall
+        self._grace: IDelayedCall | None = None
         self._lagging = False  # only our FIN is left to send, FIN_LAG after the data
         self._shortfall = False  # data that was written had to be dropped
         self._alone = False  # the session is over, but the protocol has still to take the rest
@@ -134,8 +143,8 @@ class SmuxStream(TCPManners):
         if self._output.length >= SEND_HIGH_WATER:
             self._pauseProducer()
 
-    def writeSequence(self, sequence: Any) -> None:
-        self.write(b"".join(sequence))
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        self.write(b"".join(data))
 
     def loseConnection(self) -> None:
         if self._reason is not None or self._closing:
@@ -158,19 +167,19 @@ class SmuxStream(TCPManners):
         if self._reason is not None:
             return
         if not (self.remoteEnded and self._ended) and self._session.marksClosed:
-            self._sender.urgent(encodeHeader(self._session.version, NOP, self.streamID))
+            self._sender.urgent(encodeHeader(self._version, NOP, self.streamID))
         self._endAtOnce()
         self._finish(Failure(ConnectionAborted()))
 
-    def getPeer(self) -> Any:
+    def getPeer(self) -> IAddress:
         return self._session.transport.getPeer()
 
-    def getHost(self) -> Any:
+    def getHost(self) -> IAddress:
         return self._session.transport.getHost()
 
     # IConsumer
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         if self._producer is not None:
             raise RuntimeError(f"a producer is registered already with stream {self.streamID}")
         if not self._writable():
@@ -180,7 +189,7 @@ class SmuxStream(TCPManners):
         self._streaming = streaming
         self._producerPaused = False
         if not streaming:
-            producer.resumeProducing()
+            self._producer.resumeProducing()
         elif self._output.length >= SEND_HIGH_WATER:
             self._pauseProducer()
 
@@ -232,12 +241,12 @@ class SmuxStream(TCPManners):
         """Whether ``takeFrame`` would do anything now."""
         return self._sendWindow.credit > 0 if self._output.length else self._endDue()
 
-    def takeFrame(self, parts: list[Any]) -> int:
+    def takeFrame(self, parts: list[BytesLike]) -> int:
         """Append this stream's next frame to ``parts``; return its bytes."""
         size = min(self._output.length, self._session.frameSize, self._sendWindow.credit)
         added = 0
         if size > 0:
-            parts.append(encodeHeader(self._session.version, PSH, self.streamID, size))
+            parts.append(encodeHeader(self._version, PSH, self.streamID, size))
             parts.extend(self._output.take(size))
             added = HEADER_SIZE + size
             self._sendWindow.sent(size)
@@ -262,7 +271,7 @@ class SmuxStream(TCPManners):
             return False
         return self._closing or (self._ending and not self._ended)
 
-    def _takeEnd(self, parts: list[Any]) -> int:
+    def _takeEnd(self, parts: list[BytesLike]) -> int:
         if not self._ended and self._readsBehind():
             self._lagging = True
             self._startGrace()
@@ -270,9 +279,9 @@ class SmuxStream(TCPManners):
         before = len(parts)
         if not self._ended:
             self._ended = True
-            parts.append(encodeHeader(self._session.version, FIN, self.streamID))
+            parts.append(encodeHeader(self._version, FIN, self.streamID))
         if self._closing and not self.remoteEnded and self._session.marksClosed:
-            parts.append(encodeHeader(self._session.version, NOP, self.streamID))
+            parts.append(encodeHeader(self._version, NOP, self.streamID))
         if self._closing or self._readLost:
             self._finish(Failure(ConnectionDone()))
         return HEADER_SIZE * (len(parts) - before)
@@ -284,7 +293,7 @@ class SmuxStream(TCPManners):
 
     # for the session: what has arrived
 
-    def makeConnection(self, protocol: Any) -> None:
+    def makeConnection(self, protocol: IProtocol) -> None:
         self._protocol = protocol
         self._guarded(protocol.makeConnection, self)
 
@@ -395,7 +404,7 @@ class SmuxStream(TCPManners):
             self._stopProducer()
             self.loseConnection()
 
-    def _guarded(self, call: Callable[..., Any], *arguments: Any) -> None:
+    def _guarded(self, call: Callable[..., object], *arguments: object) -> None:
         """Call the application; what it raises ends this stream and nothing else."""
         try:
             call(*arguments)
@@ -428,7 +437,7 @@ class SmuxStream(TCPManners):
     def _endAtOnce(self) -> None:
         if not self._ended:
             self._ended = True
-            self._sender.urgent(encodeHeader(self._session.version, FIN, self.streamID))
+            self._sender.urgent(encodeHeader(self._version, FIN, self.streamID))
 
     def _dropOutput(self) -> None:
         if self._output.length:
