@@ -6,7 +6,7 @@ One process for each target, one after the other, at a low priority.  In the fol
 - ``crashes/TARGET``  inputs that broke a promise, with what libFuzzer calls them
 - ``logs/TARGET.N.log`` what libFuzzer said in the Nth run; ``python -m fuzz.report`` makes a table of them
 
-The exit status is 1 where any target found something.
+The exit status is 1 where any target found something, or could not run to its end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from fuzz.targets import TARGETS
 
-__all__ = ["libFuzzerArguments", "main"]
+__all__ = ["libFuzzerArguments", "main", "verdict"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 INSTRUMENTED = ["kcpstack"]
@@ -29,6 +29,9 @@ LENGTH_MAX = 8192  # bytes of an input; steps of a protocol, not bulk
 UNIT_SECONDS = 10  # an input that takes longer is a finding
 MEMORY = 1500  # MB of the process; more is a finding
 NICENESS = 10
+WRITTEN = (
+    "Test unit written to"  # what libFuzzer says of an input that failed, took too long or too much memory
+)
 ONE = "--one"  # this process fuzzes: what comes after is its target, seconds and folder
 
 
@@ -45,10 +48,10 @@ def main(arguments: list[str]) -> int:
         "--folder", type=Path, default=CHECKOUT / ".fuzz", help="for corpora, findings and logs (.fuzz)"
     )
     asked = parser.parse_args(arguments)
-    found = [name for name in _named(asked.targets) if _ran(name, asked.seconds, asked.folder.resolve())]
-    if found:
-        print(f"findings: {', '.join(found)}; the inputs are in {asked.folder}/crashes")
-    return int(bool(found))
+    failed = [name for name in _named(asked.targets) if _ran(name, asked.seconds, asked.folder.resolve())]
+    if failed:
+        print(f"look at: {', '.join(failed)}; inputs that were found are in {asked.folder}/crashes")
+    return int(bool(failed))
 
 
 def _named(targets: list[str]) -> list[str]:
@@ -56,7 +59,7 @@ def _named(targets: list[str]) -> list[str]:
 
 
 def _ran(name: str, seconds: int, folder: Path) -> bool:
-    """Fuzz one target in a process of its own; whether it found something."""
+    """Fuzz one target in a process of its own; whether it failed."""
     logs = folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"{name}.{1 + len(list(logs.glob(f'{name}.*.log')))}.log"
@@ -65,7 +68,7 @@ def _ran(name: str, seconds: int, folder: Path) -> bool:
         "PYTHONPATH": os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")])),
     }
     command = [sys.executable, "-m", "fuzz.run", ONE, name, str(seconds), str(folder)]
-    with log.open("w") as written:
+    with log.open("w+") as written:
         print(
             f"begun: {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, for {seconds} s",
             file=written,
@@ -75,12 +78,20 @@ def _ran(name: str, seconds: int, folder: Path) -> bool:
         done = subprocess.run(
             command, cwd=CHECKOUT, env=environment, stdout=written, stderr=written, check=False
         )
+        written.seek(0, os.SEEK_END)
         print(f"\nprocessor: {_processorSeconds() - before:.0f} s", file=written)
-    *_, last = [
-        line for line in log.read_text(errors="replace").splitlines() if "exec/s" in line or "Error" in line
-    ] or [""]
-    print(f"{name}: {'found something' if done.returncode else 'nothing found'}: {last}", flush=True)
+        written.seek(0)
+        print(f"{name}: {verdict(done.returncode, written.read())} ({log})", flush=True)
     return done.returncode != 0
+
+
+def verdict(status: int, said: str) -> str:
+    """How a run ended, from its exit status and its log: not all that fails has found something."""
+    if WRITTEN in said:
+        return "found something"
+    if status:
+        return "did not run to its end, and found nothing"
+    return "nothing found"
 
 
 def _processorSeconds() -> float:

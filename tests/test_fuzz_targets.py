@@ -125,6 +125,12 @@ def test_a_run_hands_the_target_and_its_corpus_to_atheris(
     assert set(atheris.given) == set(load("gotime").seeds())
 
 
+def test_a_run_that_fails_without_an_input_has_found_nothing() -> None:
+    assert run.verdict(0, LOG) == "nothing found"
+    assert run.verdict(77, LOG + "artifact_prefix='x/'; Test unit written to x/crash-1") == "found something"
+    assert run.verdict(1, "No such directory: corpus; exiting") == "did not run to its end, and found nothing"
+
+
 LOG = """begun: 2026-11-22 23:00 UTC, for 60 s
 #2\tINITED cov: 10 ft: 20 corp: 1/1b exec/s: 0 rss: 40Mb
 #900\tNEW    cov: 34 ft: 106 corp: 23/1115b lim: 4096 exec/s: 104934 rss: 40Mb
