@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import NoReturn
 
 from twisted.internet import defer
 from twisted.internet.error import ConnectionLost, ConnectionRefusedError, TimeoutError
+from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
 from kcpstack.closing import Drain, Outcome
 from kcpstack.interfaces import IStreamTransport
+from kcpstack.layers.relay import RelayFactory
 from kcpstack.layers.smux import SmuxSession
 from kcpstack.link import CONNECT_TIMEOUT, REFUSAL_PATIENCE, Link
 from kcpstack.options import ClientSettings
@@ -51,7 +53,7 @@ class Client:
         self._slots = [self._newSlot(number) for number in range(settings.conn)]
         self._leaving: list[Slot] = []  # no longer wanted, but there are streams on them
         self._next = 0  # the slot whose turn it is
-        self._waiting: dict[defer.Deferred[IStreamTransport], Any] = {}  # and the protocol of each
+        self._waiting: dict[defer.Deferred[IStreamTransport], IProtocol] = {}  # and the protocol of each
         self._lastFailure: Failure | None = None
         self._drain: Drain | None = None
         self._retired: Callable[[], None] | None = None  # to be called when there is no session any more
@@ -72,8 +74,8 @@ class Client:
         """Whether the server has been heard on a session of now."""
         return any(link.answered for link in self.links)
 
-    def openStream(self, protocol: Any, patience: float = ANSWER_TIMEOUT) -> defer.Deferred[IStreamTransport]:
-        """Open a stream for ``protocol`` (IProtocol), dialling the server if there is no session.
+    def openStream(self, protocol: IProtocol, patience: float = ANSWER_TIMEOUT) -> defer.Deferred[IStreamTransport]:
+        """Open a stream for ``protocol``, dialling the server if there is no session.
 
         On a session that was just dialled it does not wait for the server (unless ``likeTCP``): what is
         written goes out with the first datagram.  Where the server is known to be away, it waits for an
@@ -105,7 +107,7 @@ class Client:
         for number, slot in enumerate(self._slots) if renew and self.keepsReady else ():
             slot.renew(self._firstLife(number))
 
-    def drain(self, seconds: float, relays: Any = None) -> defer.Deferred[Outcome]:
+    def drain(self, seconds: float, relays: RelayFactory | None = None) -> defer.Deferred[Outcome]:
         """Open no more streams, and end when those that there are have ended and all that was
         written has been acknowledged; after ``seconds`` cut the rest, and tell the server.  A second call
         cuts at once.
@@ -194,7 +196,7 @@ class Client:
     def _forget(self, opened: defer.Deferred[IStreamTransport]) -> None:
         self._waiting.pop(opened, None)
 
-    def _unanswered(self, result: Any, seconds: float) -> Any:
+    def _unanswered(self, result: object, seconds: float) -> NoReturn:
         why = f": {self._lastFailure.getErrorMessage()}" if self._lastFailure is not None else f": {IN_DOUBT}"
         raise TimeoutError(string=f"{self._settings.remoteaddr} has not answered for {seconds:.0f} s{why}")
 

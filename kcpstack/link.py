@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.error import ConnectError, ConnectionRefusedError, TimeoutError
+from twisted.internet.interfaces import IDelayedCall, IProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kcpstack.batch import Batch
 from kcpstack.closing import FAREWELL, endNow
 from kcpstack.errors import PeerRestarted
+from kcpstack.interfaces import IStreamTransport
 from kcpstack.kernels.pathcheck import PathFault, Verdict
 from kcpstack.layers.kcp import KCPSession
 from kcpstack.options import Address, ClientSettings
 from kcpstack.stack import Conversation, Port, Surroundings, buildMux, padded
+
+if TYPE_CHECKING:
+    from kcpstack.slot import Slot
 
 __all__ = ["CONNECT_TIMEOUT", "REFUSAL_PATIENCE", "Link"]
 
@@ -41,7 +46,7 @@ class Link:
         peer: tuple[str, int],
         settings: ClientSettings,
         around: Surroundings,
-        owner: Any,
+        owner: Slot,
         life: float | None = None,
         refusalPatience: float = CONNECT_TIMEOUT,
     ) -> None:
@@ -55,7 +60,7 @@ class Link:
         self._around = around
         self._settings = settings
         self._scavenges = settings.scavengettl >= 0
-        self._scavenging: Any = None  # DelayedCall
+        self._scavenging: IDelayedCall | None = None
         self._refused = False
         self._refusalPatience = refusalPatience
         self.conversation = Conversation(port, around.newConversation(), None, False, self._over, peer)
@@ -84,7 +89,7 @@ class Link:
         """Whether its life is over."""
         return self.expiresAt is not None and self._around.clock.seconds() >= self.expiresAt
 
-    def openStream(self, protocol: Any) -> Any:
+    def openStream(self, protocol: IProtocol) -> IStreamTransport:
         """Open a stream for ``protocol``.  Raises ConnectionLost where the session takes none."""
         return self.mux.openStream(padded(protocol, self._settings))
 

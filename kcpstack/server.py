@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kcpstack.addresses import shown
+from kcpstack.batch import BytesLike, PeerAddress
 from kcpstack.closing import Drain, Outcome, endNow
 from kcpstack.errors import PeerSilent
 from kcpstack.interfaces import IDatagramTransport
 from kcpstack.kernels.segment import Glimpse
 from kcpstack.layers.fanout import Fanout
 from kcpstack.layers.kcp import KCPSession
+from kcpstack.layers.relay import RelayFactory
 from kcpstack.layers.smux import KEEPALIVE_TIMEOUT, SmuxSession
 from kcpstack.lograte import BoundedLog, FaultLog
 from kcpstack.options import ServerSettings
@@ -27,14 +29,14 @@ __all__ = ["Server"]
 class Server:
     """Sessions of many clients on ``transport``.
 
-    ``streamFactory`` (IProtocolFactory) builds a protocol for each stream that a client opens."""
+    ``streamFactory`` builds a protocol for each stream that a client opens."""
 
     def __init__(
         self,
         settings: ServerSettings,
         around: Surroundings,
         transport: IDatagramTransport,
-        streamFactory: Any,
+        streamFactory: IProtocolFactory,
     ) -> None:
         self._settings = settings
         self._around = around
@@ -62,7 +64,7 @@ class Server:
         self._settings = settings
         self.port.reconfigure(settings)
 
-    def drain(self, seconds: float, relays: Any = None) -> Deferred[Outcome]:
+    def drain(self, seconds: float, relays: RelayFactory | None = None) -> Deferred[Outcome]:
         """Take no more sessions and streams, and end when the streams that there are have ended and all
         that was written has been acknowledged; after ``seconds`` cut the rest, and tell the clients.  A
         second call cuts at once.
@@ -92,25 +94,25 @@ class Server:
         if self._drain is not None:
             self._drain.cutNow()
 
-    def close(self) -> Any:
+    def close(self) -> Deferred[None]:
         """End all sessions at once; each client is told if one flush can do it.  Returns a Deferred
         that fires when the socket is closed."""
         if self._drain is not None:
             self._drain.endNow()
         return self._endAll()
 
-    def _endAll(self) -> Any:
+    def _endAll(self) -> Deferred[None]:
         for conversation, mux in list(self._muxes.items()):
             endNow(mux, conversation.session, self.port.schedule)
         return self.port.transport.stopListening()
 
-    def _peek(self, buffer: Any, start: int, end: int) -> Glimpse | None:
+    def _peek(self, buffer: BytesLike, start: int, end: int) -> Glimpse | None:
         """As ``peek``, but blind to new conversations while we drain."""
         seen = peek(buffer, start, end)
         closing = self._drain is not None or self._retired is not None
         return seen if seen is None or not closing or seen.conv in self._known else None
 
-    def _accept(self, address: Any, conv: int) -> Conversation | None:
+    def _accept(self, address: PeerAddress, conv: int) -> Conversation | None:
         try:
             conversation = Conversation(self.port, conv, address, True, self._ended)
         except Exception:  # noqa: BLE001 - a stranger's layer must not stop the port

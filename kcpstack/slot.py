@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from twisted.internet import defer
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from kcpstack.interfaces import IDatagramTransport
 from kcpstack.link import CONNECT_TIMEOUT, Link
 from kcpstack.options import Address, ClientSettings
 from kcpstack.stack import Port, Surroundings
+
+if TYPE_CHECKING:
+    from kcpstack.client import Client
 
 __all__ = ["Dialling", "Slot"]
 
@@ -50,14 +54,14 @@ class Dialling:
         """The server's."""
         return self.settings.remoteaddr
 
-    def dial(self, owner: Any) -> defer.Deferred[Link]:
+    def dial(self, owner: Slot) -> defer.Deferred[Link]:
         """A new link for ``owner``, which lives for ``owner.life`` seconds, once the name is resolved.  It tries a port of the server's range at
         random, but none that has not answered of late, while there are others."""
         name = self.address.host
         resolved = defer.maybeDeferred(self._resolveName, name)
         return resolved.addCallback(self._open, name, owner)
 
-    def _open(self, host: str, name: str, owner: Any) -> Link | defer.Deferred[Link]:
+    def _open(self, host: str, name: str, owner: Slot) -> Link | defer.Deferred[Link]:
         if name != self.address.host:  # reconfigured meanwhile
             return self.dial(owner)
         peer = (host, self._pickPort())
@@ -106,7 +110,7 @@ class Slot:
     ``client`` is told: ``slotChanged()`` when a link may have become usable, ``dialFailed(reason)``,
     and ``linkEnded(link)``."""
 
-    def __init__(self, client: Any, dialling: Dialling, firstLife: float | None) -> None:
+    def __init__(self, client: Client, dialling: Dialling, firstLife: float | None) -> None:
         """``firstLife`` is when the first session expires, in seconds."""
         self.links: list[Link] = []
         self.doubtful = False  # has the last thing heard of the server been that it is not there?
@@ -114,12 +118,12 @@ class Slot:
         self._dialling = dialling
         self._clock = dialling.around.clock
         self.life = firstLife  # of the next session
-        self._call: defer.Deferred[Any] | None = None  # the name is being resolved
+        self._call: defer.Deferred[Link] | None = None  # the name is being resolved
         self._pause = PAUSE_FIRST
         self._retired = False
         self._outdated = False  # have the settings changed since the newest session that was answered?
-        self._redial: Any = None  # DelayedCall
-        self._expiry: Any = None  # DelayedCall
+        self._redial: IDelayedCall | None = None
+        self._expiry: IDelayedCall | None = None
 
     @property
     def healthy(self) -> Link | None:
@@ -134,7 +138,7 @@ class Slot:
 
     @property
     def _keepsReady(self) -> bool:
-        return bool(self._client.keepsReady) and not self._retired
+        return self._client.keepsReady and not self._retired
 
     @property
     def trying(self) -> bool:

@@ -18,17 +18,18 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kcpstack.addresses import KCPAddress, shown
-from kcpstack.batch import Batch, outboundBatch
+from kcpstack.batch import Batch, BytesLike, PeerAddress, outboundBatch
 from kcpstack.ciphers import derivePass
 from kcpstack.counters import Counters
 from kcpstack.cryptcheck import CryptCheck
 from kcpstack.fecchoice import NO_FEC, AnsweringFEC, CallingFEC
-from kcpstack.interfaces import IDatagramReceiver, IDatagramTransport
+from kcpstack.interfaces import ICompressor, IDatagramReceiver, IDatagramTransport
 from kcpstack.kernels.arq import ARQ, Tuning
 from kcpstack.kernels.pathcheck import PathFault
 from kcpstack.kernels.qpp import Pads
@@ -56,7 +57,7 @@ class Surroundings:
     ``layers`` says what the stack is made of: a function of the settings, so that somebody can put a layer of
     their own in, or wrap one, without a plug-in."""
 
-    clock: Any  # IReactorTime
+    clock: IReactorTime
     counters: Counters
     randomBytes: Callable[[int], bytes]
     layers: Callable[[Settings], Layers] = layersOf
@@ -124,7 +125,7 @@ class Port:
     def connectionRefused(self) -> None:
         self.refused()
 
-    def send(self, batch: Batch, address: Any) -> None:
+    def send(self, batch: Batch, address: PeerAddress | None) -> None:
         """Send an outbound batch of one of this port's conversations."""
         self.crypt.seal(batch)
         self.transport.send(batch, address)
@@ -144,7 +145,7 @@ class Conversation:
         self,
         port: Port,
         conv: int,
-        address: Any,
+        address: PeerAddress | None,
         answering: bool,
         finished: Callable[[Conversation], None],
         remote: tuple[str, int] | None = None,
@@ -153,7 +154,7 @@ class Conversation:
         shards = (settings.datashard, settings.parityshard)
         wantsFEC = 0 not in shards
         self.conv = conv
-        self.address = address
+        self.address: Any = address  # PeerAddress, which a server's fan-out changes; or None
         self._port = port
         self.layers = port.layers
         self._finished = finished
@@ -170,7 +171,7 @@ class Conversation:
         self._longestSegment = mtu - OVERHEAD
         congestion = port.layers.congestion.build(settings.sndwnd)
         self.recognises = answering and settings.compressor == Settings.compressor
-        self.compressor: Any = None
+        self.compressor: ICompressor | None = None
         if self.recognises or not settings.nocomp:
             self.compressor = port.layers.compressor.build()
         self.arq = ARQ(conv, mtu, tuningOf(settings), congestion, around.counters)
@@ -197,7 +198,7 @@ class Conversation:
         if self._fec is not None:
             self._chooseFEC(self._fec)
 
-    def isNews(self, buffer: Any, start: int, end: int) -> bool:
+    def isNews(self, buffer: BytesLike, start: int, end: int) -> bool:
         """Whether a segment of an opened datagram fits this conversation as it is now."""
         begin = payloadStart(buffer, start, end)
         if begin is None:
@@ -259,15 +260,15 @@ class Conversation:
 
 
 def buildMux(
-    conversation: Conversation, settings: Settings, around: Surroundings, streamFactory: Any = None
+    conversation: Conversation, settings: Settings, around: Surroundings, streamFactory: IProtocolFactory | None = None
 ) -> SmuxSession:
     """Put smux, and snappy where it is wanted, on a conversation's session, and start it.
 
-    ``streamFactory`` (IProtocolFactory) builds the protocols of streams that the peer opens: with
+    ``streamFactory`` builds the protocols of streams that the peer opens: with
     one, this is the answering end, which takes smux's version and compression from the first bytes
     that it hears."""
     answering = streamFactory is not None
-    if answering and settings.QPP:
+    if streamFactory is not None and settings.QPP:
         streamFactory = PaddedFactory(streamFactory, padsOf(settings.key, settings.QPPCount))
     mux = SmuxSession(
         around.clock,
@@ -287,7 +288,7 @@ def buildMux(
     return mux
 
 
-def padded(protocol: Any, settings: Settings) -> Any:
+def padded(protocol: IProtocol, settings: Settings) -> IProtocol:
     """``protocol`` as a stream of a calling end takes it: behind QPP where that is wanted."""
     return PaddedStream(protocol, padsOf(settings.key, settings.QPPCount)) if settings.QPP else protocol
 
@@ -298,14 +299,14 @@ def padsOf(key: str, count: int) -> Pads:
     return Pads(key.encode("utf-8", "surrogateescape"), count)
 
 
-def peek(buffer: Any, start: int, end: int) -> Glimpse | None:
+def peek(buffer: BytesLike, start: int, end: int) -> Glimpse | None:
     """What the KCP segment shows that an opened datagram begins with, FEC or not; None where there
     is none (a parity shard, or rubbish)."""
     begin = payloadStart(buffer, start, end)
     return None if begin is None else glimpse(buffer, begin, end)
 
 
-def looksRight(buffer: Any, start: int, end: int) -> bool:
+def looksRight(buffer: BytesLike, start: int, end: int) -> bool:
     """Whether an opened datagram is what a peer sends, as far as can be seen: of parity, two bytes."""
     begin = payloadStart(buffer, start, end)
     return begin is None or isWhole(buffer, begin, end)

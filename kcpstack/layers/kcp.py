@@ -17,9 +17,11 @@ It knows neither the protocol above nor what is below: ``send`` takes outbound b
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IAddress, IProducer, IProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -42,7 +44,7 @@ class KCPSession:
     ``batch`` is the outbound batch to fill, shared by all sessions of a port and empty between
     calls; ``send(batch)`` sends what was put in it, and leaves it as it went out, with all headers
     and parity: the pacer counts that.  ``finished(session)`` is called once, when the
-    session is over and may be forgotten.  ``local`` and ``remote`` are IAddress."""
+    session is over and may be forgotten.  ``local`` and ``remote`` are what ``getHost`` and ``getPeer`` return."""
 
     disconnecting = False
 
@@ -53,8 +55,8 @@ class KCPSession:
         batch: Batch,
         send: Callable[[Batch], None],
         finished: Callable[[KCPSession], None],
-        local: Any = None,
-        remote: Any = None,
+        local: IAddress | None = None,
+        remote: IAddress | None = None,
     ) -> None:
         self.arq = arq
         self.connected = False
@@ -65,8 +67,8 @@ class KCPSession:
         self._finished = finished
         self._local = local
         self._remote = remote
-        self._protocol: Any = None
-        self._producer: Any = None
+        self._protocol: IProtocol  # from start on
+        self._producer: Any = None  # IPushProducer or IPullProducer, as it said when it was registered
         self._producerPaused = False
         self._streaming = True
         self._paused = False
@@ -89,8 +91,8 @@ class KCPSession:
         """Whether the peer has shown that it knows this session."""
         return self.arq.heardAt is not None
 
-    def start(self, protocol: Any) -> None:
-        """Make ``protocol`` (IProtocol) the one above."""
+    def start(self, protocol: IProtocol) -> None:
+        """Make ``protocol`` the one above."""
         self._protocol = protocol
         self.connected = True
         protocol.makeConnection(self)
@@ -232,7 +234,7 @@ class KCPSession:
             self.arq.write(data)
             self._written()
 
-    def writeSequence(self, data: Any) -> None:
+    def writeSequence(self, data: Iterable[bytes]) -> None:
         self.write(b"".join(data))
 
     def getPeer(self) -> Any:
@@ -279,7 +281,7 @@ class KCPSession:
 
     # ------------------------------------------------------------ flow control
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         if self._producer is not None:
             raise RuntimeError(f"{self!r} has a producer already: {self._producer!r}")
         if not self.connected:

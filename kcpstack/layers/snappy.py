@@ -17,16 +17,17 @@ never waits for more before it can restore what was written.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 import cramjam
 import google_crc32c
-from twisted.internet.interfaces import IProtocol
+from twisted.internet.interfaces import IProducer, IProtocol, IPushProducer, ITransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kcpstack.addresses import shown
+from kcpstack.counters import Counters
 from kcpstack.errors import PeerBrokeProtocol
 from kcpstack.interfaces import ICompressor, ISessionTransport
 from kcpstack.layers.passing import PassingTransport
@@ -220,22 +221,23 @@ class CompressedTransport(PassingTransport):
 
     _log = Logger()
 
-    def __init__(self, protocol: Any, counters: Any, recognise: bool = False, compressor: Any = None) -> None:
-        """``protocol`` is an IProtocol and ``compressor`` an ICompressor that nobody else uses:
-        a SnappyCodec, unless another is given."""
+    def __init__(
+        self, protocol: IProtocol, counters: Counters, recognise: bool = False, compressor: ICompressor | None = None
+    ) -> None:
+        """``compressor`` is one that nobody else uses: a SnappyCodec, unless another is given."""
         self._protocol = protocol
-        self._compressor = compressor if compressor is not None else SnappyCodec()
+        self._compressor: ICompressor | None = compressor if compressor is not None else SnappyCodec()
         self._counters = counters
         self._undecided = recognise
         self._kept: list[bytes] = []
-        self._producer: tuple[Any, bool] | None = None
+        self._producer: tuple[IProducer, bool] | None = None
         self._aborted = False
         self._damage: Failure | None = None
 
     # IProtocol, for the session below
 
-    def makeConnection(self, transport: Any) -> None:
-        self.transport = transport
+    def makeConnection(self, transport: ITransport) -> None:
+        self.transport = cast(ISessionTransport, transport)
         self.connectionMade()
 
     def connectionMade(self) -> None:
@@ -255,7 +257,7 @@ class CompressedTransport(PassingTransport):
         if data:
             self._protocol.dataReceived(data)
 
-    def connectionLost(self, reason: Any) -> None:
+    def connectionLost(self, reason: Failure) -> None:
         self._protocol.connectionLost(self._damage or reason)
 
     def _decide(self, compressed: bool) -> None:
@@ -269,7 +271,7 @@ class CompressedTransport(PassingTransport):
             producer, streaming = self._producer
             self._producer = None
             if streaming:
-                producer.resumeProducing()
+                cast(IPushProducer, producer).resumeProducing()
             self.transport.registerProducer(producer, streaming)
 
     def _damaged(self, error: ValueError) -> None:
@@ -299,7 +301,7 @@ class CompressedTransport(PassingTransport):
         self._aborted = True
         super().abortConnection()
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         if not self._undecided:
             super().registerProducer(producer, streaming)
         elif self._producer is not None:
@@ -307,7 +309,7 @@ class CompressedTransport(PassingTransport):
         else:
             self._producer = (producer, streaming)
             if streaming:
-                producer.pauseProducing()
+                cast(IPushProducer, producer).pauseProducing()
 
     def unregisterProducer(self) -> None:
         if self._producer is not None:
