@@ -281,7 +281,7 @@ def whatAStreamWantsIsDone(it: Session) -> str | None:
     for number, stream in it.mux._streams.items():
         if stream._reason is not None:
             continue
-        if stream.sendable and stream not in sender._ready:
+        if stream.sendable and stream not in sender._ready and not stream._remoteClosed:  # nobody would hear its end
             return f"stream {number} is to send {stream.queued} bytes, or its end, and has no turn"
         if stream._unread.length and not stream._paused and not stream._delivering:
             return f"stream {number} does not hand over {stream._unread.length} bytes"
