@@ -8,17 +8,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import MultiService, Service
 from twisted.internet import defer
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
 from kcpstack.addresses import shown
 from kcpstack.client import Client
 from kcpstack.counters import Counters
-from kcpstack.interfaces import ITrafficMarking
+from kcpstack.interfaces import IDatagramTransport, ITrafficMarking
 from kcpstack.layers.datagram import Shared
 from kcpstack.layers.relay import ClientRelayFactory, ServerRelayFactory
 from kcpstack.listening import listening, raiseFileLimit
@@ -31,7 +33,7 @@ from kcpstack.reload import Reloading
 from kcpstack.seams import TRANSPORTS, Layers, layersOf
 from kcpstack.server import Server
 from kcpstack.snmp import Reports, SignalWatch
-from kcpstack.stack import Surroundings
+from kcpstack.stack import Conversation, Surroundings
 from kcpstack.testing.tracing import Trace, TracingLayer, openTrace, traced
 from kcpstack.transports import TransportContext
 
@@ -87,7 +89,7 @@ class _Kcptun(MultiService):
     def stopService(self) -> Any:
         """As of IService.  SIGHUP, which would end a process, is watched until the streams have ended."""
 
-        def done(result: Any) -> Any:
+        def done(result: object) -> object:
             self._reloading.leave()
             return result
 
@@ -100,7 +102,7 @@ class TunnelService(Service):
     Stopping gives open streams ``--closewait`` seconds to end (docs/closing.rst).  Once it has begun,
     another SIGINT or SIGTERM cuts it short."""
 
-    def __init__(self, reactor: Any, settings: Settings, randomBytes: Any) -> None:
+    def __init__(self, reactor: Any, settings: Settings, randomBytes: Callable[[int], bytes]) -> None:
         self.settings = settings
         self.counters = Counters()
         self.reports: Reports
@@ -128,7 +130,7 @@ class TunnelService(Service):
         """End the drain."""
         raise NotImplementedError
 
-    def _conversations(self) -> Any:
+    def _conversations(self) -> list[Conversation]:
         """Those of now, for the counters."""
         raise NotImplementedError
 
@@ -152,7 +154,7 @@ class TunnelService(Service):
             watch.start()
         stopped = self._drain(self.settings.closewait)
 
-        def done(result: Any) -> Any:
+        def done(result: object) -> object:
             for watch in again:
                 watch.stop()
             self.reports.stop()
@@ -185,8 +187,11 @@ class TunnelService(Service):
         layers = layersOf(settings)
         return layers if self._trace is None else traced(layers, self._trace)
 
-    def _traced(self, transport: Any, peer: tuple[str, int] | None = None) -> Any:
-        return transport if self._trace is None else TracingLayer(transport, self._trace, peer=peer)
+    def _traced(self, transport: IDatagramTransport, peer: tuple[str, int] | None = None) -> IDatagramTransport:
+        if self._trace is None:
+            return transport
+        seen: IDatagramTransport = TracingLayer(transport, self._trace, peer=peer)
+        return seen
 
     def _transportContext(self) -> TransportContext:
         settings = self.settings
@@ -206,7 +211,7 @@ class ClientService(TunnelService):
     name = "kcptun client"
     settings: ClientSettings
 
-    def __init__(self, reactor: Any, settings: ClientSettings, randomBytes: Any = os.urandom) -> None:
+    def __init__(self, reactor: Any, settings: ClientSettings, randomBytes: Callable[[int], bytes] = os.urandom) -> None:
         super().__init__(reactor, settings, randomBytes)
         self.client = Client(
             settings,
@@ -215,7 +220,7 @@ class ClientService(TunnelService):
             lambda host: resolveName(reactor, host),
         )
         self._relays = ClientRelayFactory(self.client.openStream, reactor, quiet=settings.quiet)
-        self.port: Any = None  # IListeningPort, once started
+        self.port: Any = None  # IListeningPort, at an address with a port, once started
 
     def reconfigure(self, settings: Settings) -> None:
         changed = self.settings.changed(settings)
@@ -223,7 +228,7 @@ class ClientService(TunnelService):
         self._relays.quiet = settings.quiet
         self.client.reconfigure(self.settings, any(option.reloadFor(CLIENT) == NEW_SESSIONS for option in changed))
 
-    def _newTransport(self, peer: tuple[str, int]) -> Any:
+    def _newTransport(self, peer: tuple[str, int]) -> IDatagramTransport:
         settings = self.settings
         factory = TRANSPORTS.find(settings.transport)
         return self._traced(factory.dial(self._transportContext(), *peer, settings.remoteaddr.ports), peer)
@@ -244,7 +249,7 @@ class ClientService(TunnelService):
     def _cutNow(self) -> None:
         self.client.cutNow()
 
-    def _conversations(self) -> Any:
+    def _conversations(self) -> list[Conversation]:
         return [link.conversation for link in self.client.links]
 
 
@@ -254,7 +259,7 @@ class ServerService(TunnelService):
     name = "kcptun server"
     settings: ServerSettings
 
-    def __init__(self, reactor: Any, settings: ServerSettings, randomBytes: Any = os.urandom) -> None:
+    def __init__(self, reactor: Any, settings: ServerSettings, randomBytes: Callable[[int], bytes] = os.urandom) -> None:
         super().__init__(reactor, settings, randomBytes)
         self._transport = self._newTransport(settings)
         self._relays = ServerRelayFactory(self._target(settings), reactor, quiet=settings.quiet)
@@ -268,13 +273,13 @@ class ServerService(TunnelService):
             self._transport.setDSCP(settings.dscp)
         self.server.reconfigure(self.settings)
 
-    def _target(self, settings: ServerSettings) -> Any:
+    def _target(self, settings: ServerSettings) -> IStreamClientEndpoint:
         try:
             return targetEndpoint(self._reactor, settings.target)
         except ValueError as error:
             raise ValueError(f"--target {settings.target}: {error}") from None
 
-    def _newTransport(self, settings: ServerSettings) -> Any:
+    def _newTransport(self, settings: ServerSettings) -> IDatagramTransport:
         listen = settings.listen
         return TRANSPORTS.find(settings.transport).listen(self._transportContext(), listen.host, listen.ports)
 
@@ -293,11 +298,11 @@ class ServerService(TunnelService):
     def _cutNow(self) -> None:
         self.server.cutNow()
 
-    def _conversations(self) -> Any:
+    def _conversations(self) -> list[Conversation]:
         return self.server.conversations()
 
 
-def _openTrace(path: str, clock: Any) -> Trace | None:
+def _openTrace(path: str, clock: IReactorTime) -> Trace | None:
     """Raises ValueError, one line for the user."""
     if not path:
         return None

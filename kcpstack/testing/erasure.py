@@ -14,10 +14,9 @@ Every run makes the same bytes: there is no chance in it.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from itertools import combinations
-from typing import Any
 
 from zope.interface.verify import verifyObject
 
@@ -40,14 +39,15 @@ def sampleShards(count: int, longest: int = 24) -> list[bytes]:
 class ErasureCodeConformance:
     """What the FEC layer relies on, one test for each promise of IErasureCode."""
 
-    factory: Any = None
-    """The IErasureCodeFactory to test."""
+    factory: IErasureCodeFactory | None = None
+    """The one to test."""
 
     most: int = 256
     """The most shards of a group, data and parity, that the code has."""
 
-    def newCode(self, dataShards: int, parityShards: int) -> Any:
+    def newCode(self, dataShards: int, parityShards: int) -> IErasureCode:
         """Make a code: with the factory, unless this is overridden."""
+        assert self.factory is not None, "the suite is given a factory, or newCode"
         return self.factory.build(dataShards, parityShards)
 
     # ---------------------------------------------------------------- what is declared
@@ -297,7 +297,7 @@ class ErasureCodeConformance:
 
     # ---------------------------------------------------------------- details
 
-    def _survives(self, d: int, p: int, shards: list[bytes], lost: Any) -> None:
+    def _survives(self, d: int, p: int, shards: list[bytes], lost: Collection[int]) -> None:
         code = self.newCode(d, p)
         group = shards + code.encode(shards)
         rebuilt = code.reconstruct({index: shard for index, shard in enumerate(group) if index not in lost})
@@ -319,7 +319,7 @@ def assertRebuilt(rebuilt: dict[int, bytes], shards: list[bytes]) -> None:
         check(not any(shard[len(lost) :]), f"shard {index} was rebuilt with something behind it")
 
 
-def assertRefused(code: Any, shards: dict[int, bytes]) -> None:
+def assertRefused(code: IErasureCode, shards: dict[int, bytes]) -> None:
     """``reconstruct`` raises ValueError."""
     try:
         code.reconstruct(shards)
