@@ -7,7 +7,7 @@ import random
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from zope.interface.verify import verifyObject
 
@@ -25,14 +25,16 @@ __all__ = [
     "repeatableSource",
 ]
 
+T = TypeVar("T")
 
-def check(holds: Any, otherwise: str) -> None:
+
+def check(holds: object, otherwise: str) -> None:
     """Raise AssertionError unless ``holds``; unlike assert, also under ``python -O``."""
     if not holds:
         raise AssertionError(otherwise)
 
 
-def checkFactory(interface: Any, factory: Any) -> None:
+def checkFactory(interface: type[ILayerFactory], factory: ILayerFactory) -> None:
     """``factory`` provides ``interface``, and has a name that an option can have."""
     verifyObject(interface, factory)
     check(ILayerFactory.providedBy(factory), f"{factory!r} does not provide ILayerFactory")
@@ -42,7 +44,7 @@ def checkFactory(interface: Any, factory: Any) -> None:
     check(":" not in name, f"a name is without colons: {name!r}")
 
 
-def checkRaisesOnly(kinds: tuple[type[Exception], ...], action: Callable[[], Any], what: str) -> Any:
+def checkRaisesOnly(kinds: tuple[type[Exception], ...], action: Callable[[], T], what: str) -> T | None:
     """Return what ``action()`` returns, or None where it raises one of ``kinds``; anything else fails."""
     try:
         return action()
@@ -52,12 +54,12 @@ def checkRaisesOnly(kinds: tuple[type[Exception], ...], action: Callable[[], Any
         raise AssertionError(f"{what}: raised {error!r}") from error
 
 
-def repeatableSource(seed: Any) -> Callable[[int], bytes]:
+def repeatableSource(seed: object) -> Callable[[int], bytes]:
     """A stand-in for ``randomBytes``: the same bytes for the same seed."""
     return random.Random(f"nonces {seed}").randbytes
 
 
-def repeatableBytes(seed: Any, length: int) -> bytes:
+def repeatableBytes(seed: object, length: int) -> bytes:
     """``length`` bytes that look random, the same for the same seed."""
     return random.Random(f"data {seed}").randbytes(length)
 
@@ -74,7 +76,7 @@ def cutInto(data: bytes, size: int) -> list[bytes]:
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 
-def linesRun(action: Callable[[], Any]) -> int:
+def linesRun(action: Callable[[], object]) -> int:
     """How many lines of Python ``action()`` runs: a measure of work that no load on the machine changes.
 
     Loops inside compiled code are not seen."""
@@ -94,7 +96,7 @@ def linesRun(action: Callable[[], Any]) -> int:
     return count
 
 
-def bytesKept(actions: Iterable[Callable[[], Any]]) -> int:
+def bytesKept(actions: Iterable[Callable[[], object]]) -> int:
     """The most bytes that are held, after any of ``actions``, of what they allocated; what they return is
     dropped."""
     running = tracemalloc.is_tracing()

@@ -45,7 +45,7 @@ NONCE_MAX = 64  # random bytes for a datagram
 PORT = 29900  # of peers
 
 
-def sealAll(cipher: Any, datagrams: Iterable[bytes], size: int = LONGEST) -> list[bytes]:
+def sealAll(cipher: IPacketCipher | IBatchCipher, datagrams: Iterable[bytes], size: int = LONGEST) -> list[bytes]:
     """Return datagrams sealed as one outbound batch."""
     batch = outboundBatch(size, batchCipher(cipher).overhead)
     for datagram in datagrams:
@@ -54,19 +54,19 @@ def sealAll(cipher: Any, datagrams: Iterable[bytes], size: int = LONGEST) -> lis
     return [bytes(sealed) for sealed in batch]
 
 
-def openAll(cipher: Any, sealed: Iterable[bytes]) -> list[bytes]:
+def openAll(cipher: IPacketCipher | IBatchCipher, sealed: Iterable[bytes]) -> list[bytes]:
     """Return the datagrams inside sealed ones, opened as one batch; those refused are missing."""
     batch = inboundBatch(sealed)
     batchCipher(cipher).openBatch(batch)
     return [bytes(datagram) for datagram in batch]
 
 
-def sealOne(cipher: Any, datagram: bytes) -> bytes:
+def sealOne(cipher: IPacketCipher | IBatchCipher, datagram: bytes) -> bytes:
     """Return one datagram sealed in a batch of its own."""
     return sealAll(cipher, [datagram])[0]
 
 
-def openOne(cipher: Any, sealed: bytes) -> bytes | None:
+def openOne(cipher: IPacketCipher | IBatchCipher, sealed: bytes) -> bytes | None:
     """Return the datagram inside a sealed one, opened in a batch of its own; None where refused."""
     opened = openAll(cipher, [sealed])
     return opened[0] if opened else None
@@ -75,8 +75,8 @@ def openOne(cipher: Any, sealed: bytes) -> bytes | None:
 class CipherConformance:
     """What the tunnel relies on, one test for each promise of IPacketCipher and IBatchCipher."""
 
-    factory: Any = None
-    """The ICipherFactory to test."""
+    factory: ICipherFactory
+    """The one to test: each suite is given it."""
 
     key: bytes = bytes(range(32))
     """What ``build`` gets as key."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 from zope.interface.verify import verifyObject
 
@@ -46,8 +45,8 @@ GARBAGE_LENGTHS = (*range(20), 100, 1000, 10_000)
 class CompressorConformance:
     """What the stack relies on, one test for each promise of ICompressor."""
 
-    factory: Any = None
-    """The ICompressorFactory to test."""
+    factory: ICompressorFactory
+    """The one to test: each suite is given it."""
 
     expansion: int = 1100
     """How many bytes one byte that arrived may become at most.  A session hands up some 64 KiB at once, so more
@@ -243,7 +242,7 @@ class CompressorConformance:
 
     # ---------------------------------------------------------------- details
 
-    def _pair(self) -> tuple[Any, Any]:
+    def _pair(self) -> tuple[ICompressor, ICompressor]:
         return self.factory.build(), self.factory.build()
 
     def _shortStream(self) -> bytes:
@@ -261,5 +260,5 @@ class CompressorConformance:
             restored = self._decompress(receiver, piece)
             check(restored is None or type(restored) is bytes, f"decompress returned {type(restored)}")
 
-    def _decompress(self, receiver: Any, piece: bytes) -> Any:
+    def _decompress(self, receiver: ICompressor, piece: bytes) -> bytes | None:
         return checkRaisesOnly((ValueError,), lambda: receiver.decompress(piece), f"decompress({piece[:40]!r}...)")

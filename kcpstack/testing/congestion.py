@@ -14,7 +14,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
 
 from zope.interface.verify import verifyObject
 
@@ -33,7 +32,7 @@ WINDOWS = (1, 2, 3, 10, 32, 128, 1024, 65535)  # what --sndwnd can be, segments
 KINDS = ("acknowledged", "skipped", "timedOut")
 
 
-def events(seed: Any, count: int, most: int) -> Iterator[Event]:
+def events(seed: object, count: int, most: int) -> Iterator[Event]:
     """``count`` events of all kinds in runs, each of ``most`` segments at most, at times that never go back."""
     chance = random.Random(f"events {seed}")
     now, kind = 0.0, "acknowledged"
@@ -47,8 +46,8 @@ def events(seed: Any, count: int, most: int) -> Iterator[Event]:
 class CongestionConformance:
     """What the ARQ relies on, one test for each promise of ICongestionControl."""
 
-    factory: Any = None
-    """The ICongestionControlFactory to test."""
+    factory: ICongestionControlFactory
+    """The one to test: each suite is given it."""
 
     reacts: bool = True
     """Whether the window closes where flight after flight times out; False where it is not meant to."""
@@ -240,20 +239,20 @@ class CongestionConformance:
 
     # ---------------------------------------------------------------- details
 
-    def _tell(self, control: Any, event: Event) -> None:
+    def _tell(self, control: ICongestionControl, event: Event) -> None:
         kind, segments, inFlight, now = event
         getattr(control, kind)(segments, inFlight, now)
 
-    def _tellAll(self, control: Any, told: Iterable[Event], later: float) -> None:
+    def _tellAll(self, control: ICongestionControl, told: Iterable[Event], later: float) -> None:
         for kind, segments, inFlight, now in told:
             self._tell(control, (kind, segments, inFlight, now + later))
 
-    def _inBounds(self, control: Any, sendWindow: int, when: str) -> None:
+    def _inBounds(self, control: ICongestionControl, sendWindow: int, when: str) -> None:
         window = control.window
         check(type(window) is int, f"the window is an int, not {window!r}, {when}")
         check(1 <= window <= sendWindow, f"the window is {window} {when}, and 1 to {sendWindow} may be")
 
-    def _clean(self, control: Any, trips: int, now: float) -> int:
+    def _clean(self, control: ICongestionControl, trips: int, now: float) -> int:
         """Let whole windows be acknowledged, one each 50 ms; return the window that comes of it."""
         for trip in range(trips):
             flight = control.window
@@ -264,7 +263,7 @@ class CongestionConformance:
                 control.acknowledged(flight - flight // 2, 0, now + trip * 50.0)
         return int(control.window)
 
-    def _opened(self, sendWindow: int) -> Any:
+    def _opened(self, sendWindow: int) -> ICongestionControl:
         control = self.factory.build(sendWindow)
         self._clean(control, 60, 0.0)
         return control

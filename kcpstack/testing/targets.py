@@ -36,8 +36,8 @@ NONSENSE = ("", ":", "::", "a:b:c:d", "\0", "\n", " ", "=", ":=", "\\", "\ud800"
 class RelayTargetConformance:
     """What the relay relies on, one test for each promise of IRelayTarget."""
 
-    target: Any = None
-    """The IRelayTarget to test."""
+    target: IRelayTarget
+    """The one to test: each suite is given it."""
 
     goodArguments: Sequence[str] = ("",)
     """Arguments that it takes."""
