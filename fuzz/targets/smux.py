@@ -210,10 +210,13 @@ class Session:
         """Nothing follows."""
 
     def end(self) -> None:
-        """Everything hears of the end, and no timer is left."""
+        """Everything hears of the end, a paused reader once it has taken what had come, and no timer is left."""
         self.mux.abortConnection()
         self.theirs.drop(ConnectionLost())
         self.ours.drop(ConnectionLost())
+        self.clock.pump([0] * 3)
+        for application in self.applications:
+            application.transport.resumeProducing()
         self.clock.pump([0] * 3)
         self.judge()
         assert self.mux.streamCount == 0
