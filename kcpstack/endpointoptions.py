@@ -37,7 +37,7 @@ def keywordsOf(role: str) -> list[Option]:
     return [option for option in optionsOf(role) if option.group not in NOT_HERE]
 
 
-def clientSettings(host: str, port: Any, mux: bool, options: Mapping[str, Any]) -> ClientSettings:
+def clientSettings(host: str, port: int | str | range, mux: bool, options: Mapping[str, Any]) -> ClientSettings:
     """The settings of a client's endpoint.  ``port`` is a number, a range or a text of either.
 
     Raises ValueError, one line for the user, as the following do."""
@@ -51,7 +51,7 @@ def clientSettings(host: str, port: Any, mux: bool, options: Mapping[str, Any]) 
     return cast(ClientSettings, _checked(CLIENT, {**values, "remoteaddr": address}))
 
 
-def serverSettings(port: Any, interface: str, options: Mapping[str, Any]) -> ServerSettings:
+def serverSettings(port: int | str | range, interface: str, options: Mapping[str, Any]) -> ServerSettings:
     """The settings of a server's endpoint.  ``port`` as above, or 0."""
     values = _values(SERVER, options)
     address = _address("port", port, ListenAddress(ranges=True), interface)
@@ -124,7 +124,7 @@ def _whyNot(role: str, name: str, rows: Mapping[str, Option]) -> str:
     return "no such keyword" + (f"; did you mean {names[near[0]]}?" if near else "")
 
 
-def _address(name: str, port: Any, kind: Any, host: str) -> Address:
+def _address(name: str, port: int | str | range, kind: DialAddress | ListenAddress, host: str) -> Address:
     if isinstance(port, range):
         port = f"{port[0]}-{port[-1]}"
     elif isinstance(port, int):

@@ -15,11 +15,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import defer
 from twisted.internet.error import CannotListenError, ConnectingCancelledError, NoProtocol, getConnectError
 from twisted.internet.interfaces import (
+    IDelayedCall,
     IHalfCloseableProtocol,
     IListeningPort,
     ILoggingContext,
@@ -39,12 +40,12 @@ from kcpstack.addresses import KCPAddress, shown
 from kcpstack.client import Client
 from kcpstack.counters import Counters
 from kcpstack.endpointoptions import clientSettings, serverSettings
-from kcpstack.interfaces import IDatagramTransport, IDatagramTransportFactory
+from kcpstack.interfaces import IDatagramTransport, IDatagramTransportFactory, IStreamTransport
 from kcpstack.layers.datagram import Shared
 from kcpstack.listening import listening
 from kcpstack.names import resolveName as resolveWithReactor
 from kcpstack.options import ClientSettings, ServerSettings, Settings
-from kcpstack.seams import TRANSPORTS
+from kcpstack.seams import TRANSPORTS, Layers
 from kcpstack.server import Server
 from kcpstack.stack import Surroundings
 from kcpstack.transports import TransportContext
@@ -62,13 +63,13 @@ class _World:
     counters: Counters
     randomBytes: Callable[[int], bytes]
     transportFactory: IDatagramTransportFactory | None  # None: what the settings name
-    layers: Any  # see Surroundings; None: what the settings name
+    layers: Callable[[Settings], Layers] | None  # see Surroundings; None: what the settings name
 
     def surroundings(self) -> Surroundings:
         around = (self.reactor, self.counters, self.randomBytes)
         return Surroundings(*around) if self.layers is None else Surroundings(*around, layers=self.layers)
 
-    def transports(self, settings: Settings) -> Any:
+    def transports(self, settings: Settings) -> IDatagramTransportFactory:
         return self.transportFactory or TRANSPORTS.find(settings.transport)
 
     def context(self, settings: Settings) -> TransportContext:
@@ -91,7 +92,7 @@ class KCPClientEndpoint:
         self,
         reactor: Any,
         host: str,
-        port: Any,
+        port: int | str | range,
         timeout: float = 30,
         mux: bool = False,
         *,
@@ -99,7 +100,7 @@ class KCPClientEndpoint:
         transportFactory: IDatagramTransportFactory | None = None,
         resolveName: Callable[[str], defer.Deferred[str]] | None = None,
         counters: Counters | None = None,
-        layers: Any = None,
+        layers: Callable[[Settings], Layers] | None = None,
         **options: Any,
     ) -> None:
         self.settings = clientSettings(host, port, mux, options)
@@ -149,7 +150,7 @@ class _Sessions:
         self.shared = shared
         self._users: dict[Client, int] = {}  # those that are not over
         self._current: Client | None = None  # that new connections share
-        self._idle: Any = None  # DelayedCall
+        self._idle: IDelayedCall | None = None
         self._atShutdown = _AtShutdown(reactor, self._drainAll)
 
     def take(self) -> Client:
@@ -213,23 +214,23 @@ class _Sessions:
 class _Connecting:
     """One call of ``connect``: ``protocolFactory`` is told as a TCP connector tells it."""
 
-    def __init__(self, protocolFactory: Any, address: KCPAddress, sessions: _Sessions) -> None:
+    def __init__(self, protocolFactory: IProtocolFactory, address: KCPAddress, sessions: _Sessions) -> None:
         self._factory = protocolFactory
         self._sessions = sessions
         self._client = sessions.take()
         self._address = address
-        self._opening: defer.Deferred[Any] | None = None
-        self._stream: Any = None
-        self._connected: defer.Deferred[Any] = defer.Deferred(self._cancelled)
+        self._opening: defer.Deferred[IStreamTransport] | None = None
+        self._stream: IStreamTransport | None = None
+        self._connected: defer.Deferred[IProtocol] = defer.Deferred(self._cancelled)
 
-    def begin(self, timeout: float) -> defer.Deferred[Any]:
+    def begin(self, timeout: float) -> defer.Deferred[IProtocol]:
         """Ask for a stream.  Returns a Deferred of the protocol on it."""
         self._factory.doStart()
         self._opening = self._client.openStream(_Connection(self), timeout)
         self._opening.addErrback(self._failed)
         return self._connected
 
-    def made(self, stream: Any) -> Any:
+    def made(self, stream: IStreamTransport) -> IProtocol | None:
         """There is a stream.  Returns the protocol to put on it, or None."""
         self._stream = stream
         self._sessions.opened(self._client)
@@ -242,7 +243,7 @@ class _Connecting:
             return None
         return protocol
 
-    def begun(self, result: Any) -> None:
+    def begun(self, result: IProtocol | Failure) -> None:
         """The protocol is connected; or a Failure, if it raised at that."""
         if not self._connected.called:
             self._connected.callback(result)
@@ -261,7 +262,7 @@ class _Connecting:
         if not self._connected.called:
             self._connected.errback(reason)
 
-    def _cancelled(self, connected: defer.Deferred[Any]) -> None:
+    def _cancelled(self, connected: defer.Deferred[IProtocol]) -> None:
         connected.errback(ConnectingCancelledError(self._address))
         if self._stream is not None:  # the protocol is just being connected
             self._stream.abortConnection()
@@ -273,14 +274,14 @@ class _Connection(Protocol):
     """Stands between a stream and the protocol on it, so that we learn of the end."""
 
     _protocol: Any = None
-    _stream: Any
+    _stream: IStreamTransport
 
     def __init__(self, connecting: _Connecting) -> None:
         self._connecting = connecting
 
     def makeConnection(self, transport: ITransport) -> None:
         """As of IProtocol, as the following are."""
-        self._stream = transport
+        self._stream = cast(IStreamTransport, transport)
         self.connectionMade()
 
     def connectionMade(self) -> None:
@@ -331,14 +332,14 @@ class KCPServerEndpoint:
     def __init__(
         self,
         reactor: Any,
-        port: Any,
+        port: int | str | range,
         interface: str = "",
         *,
         mux: bool = False,
         randomBytes: Callable[[int], bytes] = os.urandom,
         transportFactory: IDatagramTransportFactory | None = None,
         counters: Counters | None = None,
-        layers: Any = None,
+        layers: Callable[[Settings], Layers] | None = None,
         **options: Any,
     ) -> None:
         self.settings = serverSettings(port, interface, options)
@@ -359,7 +360,7 @@ class KCPServerEndpoint:
 class KCPPort:
     """A server's UDP port, or ports, as ``listen`` returns it."""
 
-    def __init__(self, settings: ServerSettings, world: _World, protocolFactory: Any) -> None:
+    def __init__(self, settings: ServerSettings, world: _World, protocolFactory: IProtocolFactory) -> None:
         self._settings = settings
         self._world = world
         self._factory = protocolFactory
@@ -380,7 +381,7 @@ class KCPPort:
         transport = world.transports(settings).listen(world.context(settings), address.host, address.ports)
         server = Server(settings, world.surroundings(), transport, self._factory)
         listening(f"kcp: {address}", server.open, isRange=bool(address.last))
-        host = transport.getHost()
+        host: Any = transport.getHost()  # an IAddress that has both
         self._host = KCPAddress(host.host, host.port)
         self._server = server
         self._servers[server] = None
