@@ -21,7 +21,7 @@ __all__ = ["Run", "readLog", "table"]
 CHECKOUT = Path(__file__).resolve().parents[1]
 BEGUN = re.compile(r"^begun: (\S+) (\S+) UTC")
 PROGRESS = re.compile(r"^#(\d+)\s+(\w+)\s+cov: (\d+) ft: (\d+) corp: (\d+)/(\S+)", re.MULTILINE)
-DONE = re.compile(r"^Done (\d+) runs", re.MULTILINE)
+DONE = re.compile(r"^Done (\d+) runs in (\d+) second", re.MULTILINE)
 TAKEN = re.compile(r"^processor: (\d+) s", re.MULTILINE)
 FINDING = re.compile(r"Test unit written to (\S+)")
 
@@ -30,7 +30,8 @@ class Run(NamedTuple):
     """What the logs of one target say."""
 
     date: str
-    seconds: int
+    clock: int  # seconds from beginning to end, where it came to its end
+    seconds: int  # of a processor
     executions: int
     edges: int
     features: int
@@ -44,18 +45,20 @@ def readLog(text: str) -> Run:
     if begun is None or not steps or taken is None:
         raise ValueError("this run has not ended, or ended before its first input")
     last, done, findings = steps[-1], DONE.search(text), len(FINDING.findall(text))
-    executions = int(done[1] if done else last[1])
+    executions, clock = (int(done[1]), int(done[2])) if done else (int(last[1]), 0)
     corpus = f"{last[5]} ({last[6]})"
-    return Run(begun[1], int(taken[1]), executions, int(last[3]), int(last[4]), corpus, findings)
+    return Run(begun[1], clock, int(taken[1]), executions, int(last[3]), int(last[4]), corpus, findings)
 
 
 def table(runs: dict[str, Run]) -> Iterator[str]:
     """The table in reStructuredText, and a sentence that says when, how long and on what."""
     dates = sorted({run.date for run in runs.values()})
-    seconds = sum(run.seconds for run in runs.values())
+    minutes, byTheClock = (
+        sum(each) / 60 for each in zip(*((run.seconds, run.clock) for run in runs.values()))
+    )
     machine = f"CPython {platform.python_version()} on {platform.machine()}"
     yield f"Of {' and '.join(dates)}: {len(runs)} targets, one process at a time at a low priority,"
-    yield f"{seconds} s of a processor in all ({seconds / 60:.0f} minutes), {machine}."
+    yield f"{byTheClock:.0f} minutes by the clock, {minutes:.0f} of a processor that others wanted as well; {machine}."
     yield from ("", ".. list-table::", "   :header-rows: 1", "   :widths: 14 34 10 8 8 8 8 12 8", "")
     head = [
         "Target",
@@ -98,7 +101,7 @@ def _readAll(folder: Path) -> dict[str, Run]:
         if each:
             sums = {
                 field: sum(getattr(run, field) for run in each)
-                for field in ("seconds", "executions", "findings")
+                for field in ("clock", "seconds", "executions", "findings")
             }
             runs[name] = each[-1]._replace(**sums)
     return runs

@@ -142,12 +142,12 @@ processor: 42 s
 
 def test_the_report_says_what_the_logs_say() -> None:
     found = report.readLog(LOG)
-    assert found == report.Run("2026-11-22", 42, 1200, 34, 106, "23 (1115b)", 0)
+    assert found == report.Run("2026-11-22", 61, 42, 1200, 34, 106, "23 (1115b)", 0)
     assert report.readLog(LOG + "artifact_prefix='x/'; Test unit written to x/crash-1\n").findings == 1
     with pytest.raises(ValueError, match="not ended"):
         report.readLog(LOG.partition("processor")[0])
     text = "\n".join(report.table({"smux": found}))
-    assert "2026-11-22" in text and "1,200" in text and "42 s of a processor in all" in text
+    assert "2026-11-22" in text and "1,200" in text and "1 minutes by the clock, 1 of a processor" in text
 
 
 def test_runs_of_one_target_are_summed_and_what_has_not_ended_is_left_out(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_runs_of_one_target_are_summed_and_what_has_not_ended_is_left_out(tmp_pa
     report.main(["--folder", str(tmp_path), "--write", str(tmp_path / "table")])
     assert (
         "2,400" in (tmp_path / "table").read_text()
-        and "84 s of a processor in all" in (tmp_path / "table").read_text()
+        and "2 minutes by the clock, 1 of a processor" in (tmp_path / "table").read_text()
     )
 
 
