@@ -10,9 +10,8 @@ import pytest
 from peers import GO, OURS, Wire
 from tshark import rows
 
-pytestmark = pytest.mark.option("trace")
 
-
+@pytest.mark.option("trace")
 @pytest.mark.parametrize(("client", "server"), [(OURS, GO), (GO, OURS)])
 def test_a_tunnel_to_gos_kcptun_is_traced_at_every_place(tunnel, tmp_path, client, server):
     path = tmp_path / "tunnel.pcapng"
@@ -27,6 +26,7 @@ def test_a_tunnel_to_gos_kcptun_is_traced_at_every_place(tunnel, tmp_path, clien
     assert sum(int(size) for (found,) in sizes for size in found) >= 60_000
 
 
+@pytest.mark.option("trace")
 def test_a_trace_that_cannot_be_written_is_said_at_the_start():
     command = [sys.executable, "-m", "kcpstack", "client", "--trace", "/nonexistent/tunnel.pcapng"]
     done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
