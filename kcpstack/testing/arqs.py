@@ -15,174 +15,25 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from kcpstack.batch import inboundBatch, outboundBatch
 from kcpstack.interfaces import IARQ, ICongestionControl
+from kcpstack.testing.arqpair import SLOT, ARQPair, RecordedWindow, flushAll
 from kcpstack.testing.checks import bytesKept, check, checkRaisesOnly, flipped, linesRun, repeatableBytes
-from kcpstack.testing.impairment import PERFECT, Faults, Impairment, InFlight
+from kcpstack.testing.impairment import PERFECT, Faults
 
 __all__ = ["ARQConformance", "ARQPair", "RecordedWindow", "flushAll"]
 
-
-def flushAll(arq: Any, now: float, most: int = 64) -> list[bytes]:
-    """All datagrams that ``arq`` wants to send now, as copies."""
-    sent: list[bytes] = []
-    batch = outboundBatch(SLOT, 0)
-    for _ in range(FLUSHES_MAX):
-        more = arq.flush(now, batch, most)
-        sent.extend(map(bytes, batch))
-        batch.clear()
-        if not more:
-            return sent
-    raise AssertionError(f"flush has still more to append after {FLUSHES_MAX} calls")
-
-
-@implementer(ICongestionControl)
-class RecordedWindow:
-    """A congestion control with a window that does not move, and notes of what it was told."""
-
-    def __init__(self, window: int) -> None:
-        self.window = window
-        self.acknowledgedSegments = 0
-        self.lostSegments = 0
-        self.inFlightMost = 0
-        self.times: list[float] = []
-
-    def acknowledged(self, segments: int, inFlight: int, now: float) -> None:
-        """See ICongestionControl."""
-        self.acknowledgedSegments += segments
-        self._note(inFlight, now)
-
-    def skipped(self, segments: int, inFlight: int, now: float) -> None:
-        """See ICongestionControl."""
-        self.lostSegments += segments
-        self._note(inFlight, now)
-
-    def timedOut(self, segments: int, inFlight: int, now: float) -> None:
-        """See ICongestionControl."""
-        self.lostSegments += segments
-        self._note(inFlight, now)
-
-    def _note(self, inFlight: int, now: float) -> None:
-        self.inFlightMost = max(self.inFlightMost, inFlight)
-        self.times.append(now)
-
-
-class ARQPair:
-    """Two ends of one conversation (0 and 1), driven as IARQ says, and a path each way with ``faults``.
-
-    ``step`` goes on to whatever happens next.  After each of them, ``look`` (a callable, if given) is called with
-    the pair.  What an end reads must be what the other wrote, from the beginning and once: else AssertionError."""
-
-    def __init__(
-        self,
-        near: Any,
-        far: Any,
-        faults: Faults = PERFECT,
-        seed: Any = 0,
-        look: Callable[[ARQPair], None] | None = None,
-    ) -> None:
-        self.ends = (near, far)
-        self.paths = (Impairment(seed, "0->1", faults), Impairment(seed, "1->0", faults))
-        self.now = 0.0
-        self.reading = [True, True]
-        self.written = [bytearray(), bytearray()]
-        self.received = [bytearray(), bytearray()]
-        self.sent: tuple[list[bytes], list[bytes]] = ([], [])  # datagrams, ever
-        self.recovers = False  # what is lost comes later, as if FEC had rebuilt it
-        self._inFlight = InFlight()
-        self._look = look
-        self._stepsNow = 0
-
-    def write(self, end: int, data: bytes) -> None:
-        """Write at one end."""
-        self.written[end] += data
-        self.ends[end].write(data)
-        self.turn(end)
-
-    def turn(self, end: int) -> None:
-        """Read what there is and send what may leave, as after any call."""
-        arq = self.ends[end]
-        while self.reading[end] and arq.unread:
-            self._take(end, arq.read(READ))
-        for datagram in flushAll(arq, self.now):
-            self.sent[end].append(datagram)
-            arrivals = self.paths[end].offer(datagram, self.now)
-            for due, arrived in arrivals:
-                self._inFlight.add(due, (1 - end, arrived, False))
-            if not arrivals and self.recovers:
-                self._inFlight.add(self.now + RECOVERY, (1 - end, datagram, True))
-
-    def configure(self, **changes: Any) -> None:
-        """Change faults of both directions."""
-        for path in self.paths:
-            path.configure(**changes)
-
-    @property
-    def complete(self) -> bool:
-        """Whether all that was written has been read, and both ends know it."""
-        return (
-            self.received[1] == self.written[0]
-            and self.received[0] == self.written[1]
-            and not any(arq.unacknowledged or arq.unsent for arq in self.ends)
-        )
-
-    def step(self) -> bool:
-        """Go on to the next arrival or timeout.  False where nothing will ever happen again."""
-        times = [arq.nextTimeout() for arq in self.ends]
-        soonest = min((time for time in (*times, self._inFlight.nextDue) if time is not None), default=None)
-        if soonest is None:
-            return False
-        self._stepsNow = 0 if soonest > self.now else self._stepsNow + 1
-        check(self._stepsNow < STEPS_AT_ONCE, f"at {self.now} ms an end wants to be called again and again")
-        self.now = max(self.now, soonest)
-        for end, arrived, recovered in self._inFlight.take(self.now, ARRIVALS):
-            batch = inboundBatch([arrived])
-            self.ends[end].datagramsReceived(batch, self.now, recovered)
-            self.turn(end)
-        for end in (0, 1):
-            due = self.ends[end].nextTimeout()
-            if due is not None and due <= self.now:
-                self.turn(end)
-        if self._look is not None:
-            self._look(self)
-        return True
-
-    def run(self, until: Callable[[], Any], ms: float) -> bool:
-        """Whether ``until()`` comes true within so many ms."""
-        end = self.now + ms
-        while not until():
-            if not self.step() or self.now > end:
-                return bool(until())
-        return True
-
-    def finish(self, ms: float = 600_000.0) -> None:
-        """All that was written arrives, and then all is quiet, within ``ms``; else AssertionError."""
-        if not self.run(lambda: self.complete, ms):
-            lengths = [(len(got), len(wrote)) for got, wrote in zip(self.received, reversed(self.written))]
-            stalled = all(arq.nextTimeout() is None for arq in self.ends)
-            why = "nobody wants to be called any more" if stalled else f"after {ms} ms"
-            raise AssertionError(f"stalled at {self.now} ms ({why}): read of written, at either end: {lengths}")
-        check(not self.run(lambda: False, ms), "")
-        check(all(arq.nextTimeout() is None for arq in self.ends), "all is done, and still a timeout is wanted")
-
-    def _take(self, end: int, pieces: list[bytes]) -> None:
-        check(pieces, "read returned nothing, though there is something unread")
-        got, wrote = self.received[end], self.written[1 - end]
-        for piece in pieces:
-            check(wrote.startswith(piece, len(got)), f"end {end} got other bytes at {len(got)} than were written there")
-            got += piece
-        check(len(got) <= len(wrote), f"end {end} got more than was written")
+Look = Callable[[ARQPair], None]
 
 
 class ARQConformance:
     """What the KCP layer relies on, one test for each promise of IARQ."""
 
-    def newARQ(self, mtu: int, sendWindow: int, receiveWindow: int, congestion: Any) -> Any:
+    def newARQ(self, mtu: int, sendWindow: int, receiveWindow: int, congestion: ICongestionControl) -> Any:
         """Return one end of a conversation (all that are made are ends of the same one) that makes datagrams of
-        ``mtu`` bytes at most, and tells ``congestion`` (an ICongestionControl) what happens."""
+        ``mtu`` bytes at most, and tells ``congestion`` what happens; an IARQ."""
         raise NotImplementedError
 
     # ---------------------------------------------------------------- what is declared
@@ -567,12 +418,12 @@ class ARQConformance:
         return self.newARQ(MTU, sendWindow, receiveWindow, RecordedWindow(1 << 16))
 
     def _pair(
-        self, faults: Faults, sendWindow: int = 64, receiveWindow: int = 64, look: Any = None
+        self, faults: Faults, sendWindow: int = 64, receiveWindow: int = 64, look: Look | None = None
     ) -> ARQPair:
         near, far = (self._end(sendWindow, receiveWindow) for _ in range(2))
         return ARQPair(near, far, faults=faults, look=look)
 
-    def _carries(self, faults: Faults, up: int, down: int, sendWindow: int = 64, look: Any = None) -> ARQPair:
+    def _carries(self, faults: Faults, up: int, down: int, sendWindow: int = 64, look: Look | None = None) -> ARQPair:
         pair = self._pair(faults, sendWindow, look=look)
         pair.write(0, repeatableBytes("up", up))
         pair.write(1, repeatableBytes("down", down))
@@ -619,7 +470,7 @@ class ARQConformance:
             arq.nextTimeout()
 
 
-def _inFlightAtMost(window: int) -> Callable[[ARQPair], None]:
+def _inFlightAtMost(window: int) -> Look:
     def look(pair: ARQPair) -> None:
         count = pair.ends[0].unacknowledged
         check(count <= window, f"{count} segments are in flight, with a window of {window}")
@@ -629,12 +480,6 @@ def _inFlightAtMost(window: int) -> Callable[[ARQPair], None]:
 
 MTU = 200  # bytes; short, so that a window is soon full
 WINDOW = 64  # segments
-SLOT = 1500  # bytes; what a batch has room for, as the stack's
-READ = 4096  # bytes at a read
-RECOVERY = 15.0  # ms until what was lost is rebuilt
-ARRIVALS = 64  # datagrams at a step
-FLUSHES_MAX = 10_000
 FLUSH_MAX = 1024  # datagrams; whatever a flush is allowed
-STEPS_AT_ONCE = 10_000
 TIMEOUT_MAX = 120_000.0  # ms; KCP's own ceilings are lower
 GARBAGE_LENGTHS = (*range(0, 60, 3), 24, 25, 200, 1372, 1500, 9000)

@@ -20,7 +20,7 @@ from zope.interface.verify import verifyObject
 from kcpstack.counters import Counters
 from kcpstack.interfaces import ICongestionControl, ICongestionControlFactory
 from kcpstack.kernels.arq import ARQ, Tuning
-from kcpstack.testing.arqs import ARQPair
+from kcpstack.testing.arqpair import ARQPair
 from kcpstack.testing.checks import bytesKept, check, checkFactory, linesRun, repeatableBytes
 from kcpstack.testing.impairment import PERFECT, Faults
 
