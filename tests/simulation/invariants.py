@@ -176,6 +176,9 @@ def everyTimeoutHasATimer(it: Session) -> str | None:
     if it.kcp not in schedule._soon:
         due = it.kcp._nextDue()
         planned = schedule._wanted.get(it.kcp)
+        forgotten = _wantedByTheARQ(it)
+        if forgotten is not None and it.kcp._heldUntil is None and (planned is None or planned > forgotten + ROUNDING):
+            return f"the ARQ has something to do at {forgotten:.3f} ms, and is planned for {planned}"
         if due is not None and (planned is None or planned > due + ROUNDING):
             return f"it is due at {due:.3f} ms, and planned for {planned}"
     if schedule._wanted:
@@ -183,6 +186,13 @@ def everyTimeoutHasATimer(it: Session) -> str | None:
         if schedule._timer is None or not schedule._timer.active() or schedule._timerAt > first + ROUNDING:
             return f"the first is due at {first:.3f} ms, and the timer set for {schedule._timerAt:.3f}"
     return None
+
+
+def _wantedByTheARQ(it: Session) -> float | None:
+    """When an ack, a probe of a closed window or a segment in flight is due, whatever ``nextTimeout`` says."""
+    arq = it.arq
+    times = [it.arrived.ackAt if it.arrived._acks else None, arq._probeAt, arq._flights.nextTimeout()]
+    return min((time for time in times if time is not None), default=None)
 
 
 def unsentIsBounded(it: Session) -> str | None:

@@ -68,7 +68,7 @@ class PlannedWorld(World):
         self.drawn = self.events, self.opens, self.farewells  # with what is left out next
         leaveOut(self, self.without)
         if self.isHeavy:
-            self.clientSettings = replace(self.clientSettings, **TIGHT)
+            self.clientSettings = replace(self.clientSettings, **TIGHT, smuxver=1)  # 2 has windows for each stream
             self.serverSettings = replace(self.serverSettings, **TIGHT)
         self.network.configure(**self.faults)
         self.takeGuard()

@@ -69,16 +69,16 @@ BUGS = (
     Bug(
         "KCP: a reader that resumes is not given what waits",
         "kcpstack/layers/kcp.py",
-        "            if self.arq.unread:\n                self._schedule.soon(self)",
-        "            if self.arq.unread > 1:\n                self._schedule.soon(self)",
+        "            self._paused = False\n            if self.arq.unread:\n                self._schedule.soon(self)",
+        "            self._paused = False",
         ARQ_TESTS,
     ),
     Bug(
         "FEC: a group without parity takes no numbers for it",
         "kcpstack/layers/fec.py",
-        "        self._next = (self._next + self._code.parityShards) % self._modulus\n        self._shards = []",
+        "        self._next = (self._next + code.parityShards) % self._modulus\n        self._shards = []",
         "        if self._latest is None or now - self._latest < GROUP_GAP:\n"
-        "            self._next = (self._next + self._code.parityShards) % self._modulus\n        self._shards = []",
+        "            self._next = (self._next + code.parityShards) % self._modulus\n        self._shards = []",
         FEC_TESTS,
     ),
     Bug(

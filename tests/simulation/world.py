@@ -83,6 +83,7 @@ class World:
 
     streamBytes = STREAM_BYTES
     numbersLeft = 0  # segments until the numbers of sessions wrap; 0 where they begin as they do
+    isHeavy = False  # do sessions carry more than their buffers hold?
     isRelayed = False  # are applications on TCP connections that relays join to streams?
     plannedCalls = 10  # delayed calls of its own at most
 

@@ -46,7 +46,7 @@ class Application(Protocol):
 
     Whatever happens: it hears what another one wrote, from the beginning, once and in order, and an end only
     where that was all; it is told once that the stream is over, and that it is over cleanly only after such
-    an end.  ``world`` has a ``clock``, a ``seed``, ``connected(application)``, which calls ``become`` unless that was
+    an end.  ``world`` has a ``clock``, a ``seed``, ``isHeavy`` (do readers stop most of the time?), ``connected(application)``, which calls ``become`` unless that was
     done before, and ``meet(application, number)``, which finds who wrote that number and is called once for each."""
 
     def __init__(self, world: Any, end: str) -> None:
@@ -125,7 +125,7 @@ class Application(Protocol):
         if self.wasPaused:
             self.wasPaused = False
             self.transport.resumeProducing()
-        if self.rng.random() < 0.2:
+        if self.rng.random() < (0.8 if self.world.isHeavy else 0.2):
             self.wasPaused = True
             self.transport.pauseProducing()
 
