@@ -122,8 +122,8 @@ def sequenceNumbersOnlyGrow(it: Session) -> str | None:
 
 
 def whatIsAcknowledgedHasArrived(it: Session) -> str | None:
-    """And what has arrived has been sent: seen from both ends."""
-    if it.peer is None:
+    """And what has arrived has been sent: seen from both ends, while they are those that began."""
+    if it.peer is None or not it.peer.kcp.connected:
         return None
     arq, there = it.arq, it.peer.arrived
     if not arq._una <= there.nxt <= arq._nxt:
