@@ -14,108 +14,21 @@ The bytes are the same in every run.  The path between the two ends must lose no
 
 from __future__ import annotations
 
-import select
 import socket
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
-from twisted.internet.task import Clock
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from kcpstack.batch import Batch, outboundBatch
 from kcpstack.counters import Counters
-from kcpstack.interfaces import IDatagramReceiver, IDatagramTransport, IDatagramTransportFactory
+from kcpstack.interfaces import IDatagramTransport, IDatagramTransportFactory
 from kcpstack.testing.checks import check, checkFactory, repeatableBytes, repeatableSource
+from kcpstack.testing.loopback import LOCAL, DatagramRecorder, SocketClock, freePorts
 from kcpstack.transports import TransportContext
 
 __all__ = ["DatagramRecorder", "DatagramTransportConformance", "SocketClock"]
-
-
-class SocketClock(Clock):
-    """Virtual time and real sockets: a reactor as far as datagram transports need one (IReactorTime, IReactorFDSet).
-
-    ``turn`` lets everybody read and write who can, and a little time pass."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._readers: dict[Any, None] = {}
-        self._writers: dict[Any, None] = {}
-
-    def addReader(self, reader: Any) -> None:
-        """See IReactorFDSet."""
-        self._readers[reader] = None
-
-    def removeReader(self, reader: Any) -> None:
-        """See IReactorFDSet."""
-        self._readers.pop(reader, None)
-
-    def addWriter(self, writer: Any) -> None:
-        """See IReactorFDSet."""
-        self._writers[writer] = None
-
-    def removeWriter(self, writer: Any) -> None:
-        """See IReactorFDSet."""
-        self._writers.pop(writer, None)
-
-    def getReaders(self) -> list[Any]:
-        """See IReactorFDSet."""
-        return list(self._readers)
-
-    def getWriters(self) -> list[Any]:
-        """See IReactorFDSet."""
-        return list(self._writers)
-
-    def removeAll(self) -> list[Any]:
-        """See IReactorFDSet."""
-        everybody = [*{**self._readers, **self._writers}]
-        self._readers.clear()
-        self._writers.clear()
-        return everybody
-
-    def turn(self, seconds: float = 0.01) -> None:
-        """One round, as a reactor makes them."""
-        readable, writable, _ = select.select(self.getReaders(), self.getWriters(), [], 0)
-        for reader in readable:
-            if reader in self._readers:
-                reader.doRead()
-        for writer in writable:
-            if writer in self._writers:
-                writer.doWrite()
-        self.advance(seconds)
-
-
-@implementer(IDatagramReceiver)
-class DatagramRecorder:
-    """Keeps what it is told: ``arrived`` has (datagram, address) pairs, ``batches`` the length of each batch.
-
-    Then it spoils the batch, as any receiver may."""
-
-    def __init__(self) -> None:
-        self.arrived: list[tuple[bytes, Any]] = []
-        self.batches: list[int] = []
-        self.refusals = 0
-
-    @property
-    def datagrams(self) -> list[bytes]:
-        """What arrived, without addresses."""
-        return [datagram for datagram, _ in self.arrived]
-
-    def datagramsReceived(self, batch: Batch) -> None:
-        """See IDatagramReceiver."""
-        addresses = batch.addresses
-        check(addresses is not None, "a batch came without addresses")
-        check(len(addresses or ()) == len(batch), f"{len(batch)} datagrams came with {len(addresses or ())} addresses")
-        self.batches.append(len(batch))
-        self.arrived += zip(map(bytes, batch), addresses or ())
-        for start, end in zip(batch.starts, batch.ends):
-            batch.buffer[start:end] = b"!" * (end - start)
-        batch.starts, batch.ends, batch.addresses = [], [], None
-
-    def connectionRefused(self) -> None:
-        """See IDatagramReceiver."""
-        self.refusals += 1
 
 
 class DatagramTransportConformance:
@@ -457,7 +370,7 @@ class DatagramTransportConformance:
         try:
             ports = self._range
         except AttributeError:
-            ports = self._range = _freePorts(self.portCount)
+            ports = self._range = freePorts(self.portCount)
         return ports
 
     def _arrive(self, datagrams: list[bytes]) -> None:
@@ -558,25 +471,5 @@ def _difference(got: list[bytes], wanted: list[bytes]) -> str:
     return f"{len(wanted)} datagrams were sent, {len(got)} arrived, {sum(one in wanted for one in got)} of them whole"
 
 
-def _freePorts(count: int) -> range:
-    """``count`` UDP ports in a row that nobody has now."""
-    for _ in range(PORT_TRIES):
-        sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
-        try:
-            sockets[0].bind((LOCAL, 0))
-            first = sockets[0].getsockname()[1]
-            for number, sock in enumerate(sockets[1:], 1):
-                sock.bind((LOCAL, first + number))
-            return range(first, first + count)
-        except (OSError, OverflowError):
-            continue
-        finally:
-            for sock in sockets:
-                sock.close()
-    raise RuntimeError(f"no {count} free UDP ports in a row were found on {LOCAL}")
-
-
-LOCAL = "127.0.0.1"
 TURNS = 6  # enough for a batch that is read in several, and for its answer
-PORT_TRIES = 100
 TOO_LONG = 70_000  # bytes; UDP's length is 16 bits
