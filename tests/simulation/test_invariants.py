@@ -185,6 +185,13 @@ def test_whatBreaksAPromiseIsFound(promise):
     assert broken.value.promise == promise
 
 
+def test_refusalsOfTheNetworkAreNoTimers():
+    world = quietWorld()
+    for _ in range(1000):
+        world.clock.callLater(0, world.lives[0].sockets[0].refused)
+    world.invariants.look()
+
+
 def test_promisesAreLookedAtAfterEachStep():
     world = quietWorld()
     looks = []
