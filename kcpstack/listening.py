@@ -21,7 +21,7 @@ from zope.interface import implementer
 try:
     import resource
 except ImportError:  # Windows has no such limits
-    resource = None  # type: ignore[assignment]
+    resource = None  # type: ignore[assignment]  # a module, for mypy
 
 __all__ = ["AcceptErrors", "CannotBegin", "fileLimit", "listening", "raiseFileLimit"]
 

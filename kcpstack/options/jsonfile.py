@@ -93,7 +93,7 @@ class JSONFile:
         return [option.jsonKey for option in self._options.values() if key in (option.short, *option.aliases)]
 
 
-class _Pairs(list):  # type: ignore[type-arg]
+class _Pairs(list[tuple[str, object]]):
     """An object as its pairs, to be told from an array."""
 
 

@@ -246,7 +246,7 @@ class DatagramTransportConformance:
 
     def test_aReceiverMayAnswerAtOnce(self) -> None:
         with _Ends(self) as ends:
-            ends.atServer.datagramsReceived = ends.answering()  # type: ignore[method-assign]
+            ends.atServer.datagramsReceived = ends.answering()  # type: ignore[method-assign]  # of this one object
             ends.sendUp([b"one", b"two", b"three"])
             ends.settle()
             check(ends.atClient.datagrams == [b"one", b"two", b"three"], f"answered: {ends.atClient.datagrams}")
@@ -299,7 +299,7 @@ class DatagramTransportConformance:
                 receive(batch)
                 ends.stop(ends.server)
 
-            ends.atServer.datagramsReceived = close  # type: ignore[method-assign]
+            ends.atServer.datagramsReceived = close  # type: ignore[method-assign]  # as above
             ends.send(ends.client, [b"one"], None)
             ends.settle()
             ends.send(ends.client, [b"two"], None)

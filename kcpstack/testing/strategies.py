@@ -230,7 +230,7 @@ def _possible(chosen: dict[str, float]) -> Faults:
     burst = chosen.get("burst", 0.0)
     if burst:
         chosen = {**chosen, "loss": min(chosen.get("loss", 0.0), burst / (burst + 1))}
-    return Faults(**chosen)  # type: ignore[arg-type]
+    return Faults(**chosen)  # type: ignore[arg-type]  # mtu alone is an int, and not drawn
 
 
 class Change(NamedTuple):

@@ -83,6 +83,8 @@ class _Placed:
 
 # ------------------------------------------------------------------ below KCP
 
+# What proxyForInterface returns is a class that mypy cannot see: [misc], at each of the following.
+
 
 @implementer(IDatagramReceiver)
 class _TracedReceiver:
