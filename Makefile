@@ -8,7 +8,7 @@
 #   make lint    ruff and mypy
 #   make clean   back to what git has
 
-PYTEST = -n 3
+PYTEST = -n 3 --durations=15
 TARGET = all
 SECONDS = 60
 python = .venv/bin/python
