@@ -39,6 +39,7 @@ class Path:
         self.encoder._next = (modulus(total) - fields.below(40) * total) % modulus(
             total
         )  # near the wrap, too
+        self.encoder._latest = 0.0  # it has sent up to there
         self.counters = Counters()
         self.decoder = FECDecoder(self.counters)
         self.honest = True
