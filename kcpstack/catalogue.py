@@ -21,12 +21,15 @@ class Catalogue(Generic[Factory]):
     ``noun`` is what they make, ``interface`` (an ILayerFactory) what they provide, and ``unavailable`` has the names
     of ours that cannot be had on this machine, each with the reason.
 
-    Each question looks anew at what is installed."""
+    Looking takes milliseconds, and reads directories: what ``find`` has found it remembers.  The other questions look anew
+    at what is installed.  What is wrong with a plug-in is logged once."""
 
     def __init__(self, noun: str, interface: type[Factory], unavailable: Mapping[str, str] | None = None) -> None:
         self.noun = noun
         self.interface = interface
         self.unavailable = {} if unavailable is None else unavailable
+        self._found: dict[str, Factory] = {}
+        self._complaints: set[str] = set()
 
     def names(self) -> list[str]:
         """All names, sorted."""
@@ -37,12 +40,15 @@ class Catalogue(Generic[Factory]):
 
         Raises ValueError, with the known names in its text, where there is none; and with the reason
         where it is one of ours that cannot be had on this machine."""
+        if name in self._found:
+            return self._found[name]
         factories = self.factories()
         if name not in factories:
             known = f"there are {', '.join(sorted(factories))}"
             if name in self.unavailable:
                 raise ValueError(f"the {self.noun} {name} cannot be had: {self.unavailable[name]}; {known}")
             raise ValueError(f"no {self.noun} called {name[:SHOWN_MAX]!r} is installed; {known}")
+        self._found[name] = factories[name]
         return factories[name]
 
     def factories(self) -> dict[str, Factory]:
@@ -53,11 +59,12 @@ class Catalogue(Generic[Factory]):
                 name = _nameOf(factory)
                 first = found.setdefault(name, factory)
             except Exception:  # noqa: BLE001 - a stranger's plug-in must not take the others down
-                _log.failure(
-                    "Left out a {noun} plug-in that cannot be named: {type}", noun=self.noun, type=type(factory)
-                )
+                if self._isNews(f"nameless {type(factory)} {id(factory)}"):
+                    _log.failure(
+                        "Left out a {noun} plug-in that cannot be named: {type}", noun=self.noun, type=type(factory)
+                    )
                 continue
-            if first is not factory:
+            if first is not factory and self._isNews(f"clash {name} {id(factory)}"):
                 _log.warn(
                     "Two plug-ins for a {noun} are called {name}: using {first}, not {other}",
                     noun=self.noun,
@@ -66,6 +73,11 @@ class Catalogue(Generic[Factory]):
                     other=factory,
                 )
         return found
+
+    def _isNews(self, complaint: str) -> bool:
+        isNews = complaint not in self._complaints
+        self._complaints.add(complaint)
+        return isNews
 
 
 def _nameOf(factory: ILayerFactory) -> str:

@@ -56,6 +56,7 @@ class Reloading(Service):
         """Read the configuration again and do what has changed in it."""
         try:
             newer = self._configuration if self._closing else self._configuration.reread()
+            self._tunnel.check(newer.settings)
             self._reopen(newer.settings.log)
         except ValueError as error:
             _log.error("SIGHUP: nothing is changed: {error}", error=error)

@@ -164,6 +164,9 @@ class TunnelService(Service):
 
         return stopped.addBoth(done)
 
+    def check(self, settings: Settings) -> None:
+        """Raises ValueError, one line for the user, where ``reconfigure`` could not take these over."""
+
     def reconfigure(self, settings: Settings) -> None:
         """Take over new settings, as far as the option table says that they take effect without a restart."""
         if (settings.snmplog, settings.snmpperiod) != (self.settings.snmplog, self.settings.snmpperiod):
@@ -264,6 +267,11 @@ class ServerService(TunnelService):
         self._transport = self._newTransport(settings)
         self._relays = ServerRelayFactory(self._target(settings), reactor, quiet=settings.quiet)
         self.server = Server(settings, self._around(), self._traced(self._transport), self._relays)
+
+    def check(self, settings: Settings) -> None:
+        """See TunnelService: a relay target may not take its argument."""
+        assert isinstance(settings, ServerSettings)
+        self._target(settings)
 
     def reconfigure(self, settings: Settings) -> None:
         super().reconfigure(settings)

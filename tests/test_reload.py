@@ -6,11 +6,13 @@ import signal
 
 import pytest
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import Logger, formatEvent, globalLogPublisher
 
 from kcpstack.logfile import LogFile
-from kcpstack.options import Configuration
+from kcpstack.options import Configuration, RelayTarget, ServerSettings
 from kcpstack.reload import Reloading
+from kcpstack.service import ServerService
 
 
 class Tunnel:
@@ -19,6 +21,11 @@ class Tunnel:
     def __init__(self, settings) -> None:
         self.settings = settings
         self.taken = []
+        self.refuses = ""
+
+    def check(self, settings) -> None:
+        if self.refuses:
+            raise ValueError(self.refuses)
 
     def reconfigure(self, settings) -> None:
         self.settings = settings
@@ -91,6 +98,23 @@ def test_a_file_that_will_not_do_changes_nothing(content, logged):
     assert [line for line in logged if line.startswith("SIGHUP: nothing is changed: ")]
     it.reload(b'{"quiet": true}')
     assert it.tunnel.settings.quiet
+
+
+def test_what_the_tunnel_could_not_take_over_changes_nothing_and_can_be_mended(logged):
+    it = Setup(b'{"mtu": 1200}')
+    it.tunnel.refuses = "--target @endpoint:nix: give something else"
+    it.reload(b'{"sndwnd": 77}')
+    assert it.tunnel.taken == []
+    assert logged == ["SIGHUP: nothing is changed: --target @endpoint:nix: give something else"]
+    it.tunnel.refuses = ""
+    it.reload(b'{"sndwnd": 78}')
+    assert it.tunnel.settings.sndwnd == 78
+
+
+def test_a_relay_target_that_does_not_take_its_argument_is_found_before_anything_changes():
+    service = ServerService(MemoryReactorClock(), ServerSettings())
+    with pytest.raises(ValueError, match="^--target @endpoint:nix: give one of Twisted's"):
+        service.check(ServerSettings(target=RelayTarget("endpoint", "nix")))
 
 
 def test_a_new_unknown_key_is_said_once(logged):
