@@ -70,7 +70,8 @@ def test_aWorldIsTheSameEachTimeItIsPlayed(seed):
 @pytest.mark.parametrize("server", [(0, 0), (10, 3), (5, 2)])
 @pytest.mark.parametrize("client", [(0, 0), (10, 3), (5, 2), (20, 10), (2, 2)])
 def test_anyFECOnEitherEndIsUnderstood(client, server):
-    world = World(11, fixed={"mtu": 1350}, faults={"loss": 0.05, "delay": 20.0, "corrupt": 0.0})
+    world = World(11, fixed={"mtu": 576}, faults={"loss": 0.05, "delay": 20.0, "corrupt": 0.0})
+    world.wanted = 12
     for settings, shards in ((world.clientSettings, client), (world.serverSettings, server)):
         object.__setattr__(settings, "datashard", shards[0])
         object.__setattr__(settings, "parityshard", shards[1])
