@@ -260,9 +260,9 @@ class World:
         assert number in self.speakers, f"{listener}: hears the number {number}"
         speaker = self.speakers[number]
         assert speaker.end != listener.end and speaker.stream == listener.stream, f"{listener}: hears {speaker}"
-        assert speaker.peer in (None, listener), f"{listener} hears {speaker}, who hears {speaker.peer}"
         first = self.heard.get(number)
         forgotten = any(life.left and first in life.applications for life in self.lives)
+        assert forgotten or speaker.peer in (None, listener), f"{listener} hears {speaker}, who hears {speaker.peer}"
         assert first is None or forgotten, f"{listener} hears {speaker}, whom {first} has heard"
         self.heard[number] = listener
         return speaker
