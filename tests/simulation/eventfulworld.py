@@ -267,7 +267,8 @@ class EventfulWorld(PlannedWorld):
 
     def complaints(self) -> list[str]:
         """Lines that say that a session failed, or that a server which is there does not answer."""
-        mayWait = self.faults.get("loss", 0) > 0.01 or any(event.name == "rebind" for event in self.events)
+        lossy = self.faults.get("loss", 0) > 0.01 or self.faults.get("burst", 0) > BURST_SHORT
+        mayWait = lossy or any(event.name == "rebind" for event in self.events)
         return [
             formatEvent(event)
             for _, event in self.warnings
