@@ -206,8 +206,12 @@ class IErasureCodeFactory(ILayerFactory):
 
     def build(dataShards: int, parityShards: int) -> IErasureCode:
         """Return an IErasureCode.  Raises ValueError, with what would do, where it has none for these
-        numbers.  They are the user's, or what a peer's datagrams look like: any two from 1 on with a sum of 256
-        at most.  Called for each session and direction; one object may serve many."""
+        numbers.  Called for each session and direction; one object may serve many.
+
+        The numbers are the user's, or the peer's, who may choose them and which shards are lost at will: any two from
+        1 on with a sum of 256 at most.  Refuse what costs too much.  A call of ``build``, and one of ``encode`` or
+        ``reconstruct`` for shards of 1500 bytes, holds up every session while it runs: milliseconds are usual,
+        and more than some tens of them too much."""
 
 
 class ICongestionControl(Interface):

@@ -75,7 +75,7 @@ def test_without_it_each_name_is_refused_with_what_there_is(option: str, name: s
     ("words", "said"),
     [
         (["server", "--target", "@echo:loud"], "give @echo"),
-        (["client", "--erasure", "reedsolo", "--datashard", "250", "--parityshard", "6"], "255 at most"),
+        (["client", "--erasure", "reedsolo", "--datashard", "60", "--parityshard", "6"], "64 at most"),
     ],
 )
 def test_what_a_layer_cannot_do_is_said_at_the_start(

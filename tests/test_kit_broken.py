@@ -271,6 +271,13 @@ class ByteArrays(ReedSolomon):
         return [bytearray(shard) for shard in super().encode(shards)]
 
 
+class WorksForLong(ReedSolomon):
+    def reconstruct(self, shards):
+        for _ in range(len(shards) ** 3):
+            shards = dict(shards)
+        return super().reconstruct(shards)
+
+
 class KeepsAllGroups(ReedSolomon):
     def encode(self, shards):
         self.__dict__.setdefault("kept", []).append([bytes(shard) * 3 for shard in shards])
@@ -279,7 +286,7 @@ class KeepsAllGroups(ReedSolomon):
 
 @named(
     ForgetsTheLastShard, TakesTooFew, TakesAnyIndex, GivesBackAll, SpoilsWhatItIsGiven, ShortParity, DependsOnTheOrder,
-    AnyNumbers, ByteArrays, KeepsAllGroups,
+    AnyNumbers, ByteArrays, WorksForLong, KeepsAllGroups,
 )  # fmt: skip
 def test_a_broken_erasure_code_fails(broken: type) -> None:
     assert complaint(ErasureCodeConformance, factory=factoryOf(IErasureCodeFactory, broken))

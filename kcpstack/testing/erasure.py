@@ -27,6 +27,7 @@ __all__ = ["ErasureCodeConformance", "assertRebuilt", "sampleShards"]
 
 SMALL = 8  # shards; every pattern of loss of every code up to this size is tried
 IMPOSSIBLE = ((0, 1), (1, 0), (0, 0), (-1, 3), (3, -1), (-5, -5))
+LINES_MAX = 2_500_000  # of Python, for one group: some 60 ms, in which nobody else is served
 KEPT_MAX = 4 * 1024 * 1024  # bytes; room for matrices of every pattern of loss of one group, not for shards
 
 
@@ -43,7 +44,8 @@ class ErasureCodeConformance:
     """The one to test."""
 
     most: int = 256
-    """The most shards of a group, data and parity, that the code has."""
+    """The most shards of a group, data and parity, that the code has.  A peer chooses these numbers: have no more than
+    you can rebuild in some tens of milliseconds."""
 
     def newCode(self, dataShards: int, parityShards: int) -> IErasureCode:
         """Make a code: with the factory, unless this is overridden."""
@@ -282,6 +284,21 @@ class ErasureCodeConformance:
             work(10)  # what is made once, and kept
             small, large = work(200), work(1400)
             check(large <= 9 * small + 2000, f"seven times the bytes took {large} lines instead of {small}")
+
+    def test_the_largest_code_is_quick_enough_for_all_who_wait(self) -> None:
+        d = self.most // 2
+        shards = sampleShards(d)
+        parity: list[bytes] = []
+
+        def make() -> None:
+            parity.extend(self.newCode(d, self.most - d).encode(shards))
+
+        def rebuild() -> None:
+            self.newCode(d, self.most - d).reconstruct(dict(enumerate(parity[:d], d)))
+
+        for work in (make, rebuild):
+            lines = linesRun(work)
+            check(lines <= LINES_MAX, f"a code of {d} and {self.most - d} shards took {lines} lines: too long for one group")
 
     def test_what_is_kept_is_bounded(self) -> None:
         code = self.newCode(10, 3)

@@ -34,10 +34,11 @@ from kcpstack.interfaces import IErasureCode, IErasureCodeFactory
 
 __all__ = ["ReedSoloCode", "ReedSoloFactory"]
 
-SHARDS_MAX = 255  # bytes in a message of reedsolo's over GF(2^8)
+MESSAGE = 255  # bytes in one of reedsolo's over GF(2^8)
+SHARDS_MAX = 64  # the numbers are a peer's: a new pattern of loss is decoded in 30 ms at most, and with 255 in 1.7 s
 FIELD = 0x11D  # its polynomial: reedsolo's default, but written down, since both ends need the same
 CODES_KEPT = 16  # of different parameters; a server has one for each kind of client
-PATTERNS_KEPT = 64  # of loss: few recur, and one is at most 16 KiB
+PATTERNS_KEPT = 64  # of loss: few recur, and one is at most 1 KiB
 
 Rows = tuple[bytes, ...]  # of weights
 
@@ -52,7 +53,7 @@ class ReedSoloCode:
     def __init__(self, dataShards: int, parityShards: int) -> None:
         self.dataShards = dataShards
         self.parityShards = parityShards
-        self._codec = reedsolo.RSCodec(parityShards, nsize=SHARDS_MAX, prim=FIELD)
+        self._codec = reedsolo.RSCodec(parityShards, nsize=MESSAGE, prim=FIELD)
         columns = [bytes(self._codec.encode(unit))[dataShards:] for unit in unitMessages(dataShards)]
         self._parityRows: Rows = tuple(map(bytes, zip(*columns)))
         self._rowsFor = lru_cache(PATTERNS_KEPT)(self._decodedRows)
