@@ -206,6 +206,54 @@ def test_a_trace_is_for_its_owner_alone_and_is_complete_before_it_is_closed(tmp_
     assert [packet.data for packet in packets(path)] == [b"seen"]
 
 
+def test_a_file_that_others_could_read_is_for_its_owner_alone_from_then_on(tmp_path):
+    path = tmp_path / "trace.pcapng"
+    path.write_bytes(b"of an earlier trace " * 1000)
+    path.chmod(0o644)
+    openTrace(str(path), Clock()).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert b"earlier" not in path.read_bytes()
+
+
+def linked(path):
+    path.with_name("theirs").write_bytes(b"theirs")
+    path.symlink_to("theirs")
+
+
+def dangling(path):
+    path.symlink_to("theirs")
+
+
+def fifoThatIsRead(path):
+    os.mkfifo(path)
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+
+@pytest.mark.parametrize("make", [linked, dangling, os.mkfifo, fifoThatIsRead, os.mkdir])
+def test_what_is_no_plain_file_gets_no_trace_and_its_user_is_told_what_would_do(tmp_path, make):
+    path = tmp_path / "trace.pcapng"
+    reader = make(path)
+    descriptors = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError) as raised:
+        openTrace(str(path), Clock())
+    assert raised.value.strerror.endswith("; give the name of a new file, or of a plain file of this user's")
+    assert os.listdir("/proc/self/fd") == descriptors
+    if reader is not None:
+        os.close(reader)
+    assert [each.read_bytes() for each in tmp_path.glob("theirs")] in ([], [b"theirs"])
+
+
+def test_the_file_of_another_user_is_left_as_it_is(tmp_path, monkeypatch):
+    path = tmp_path / "trace.pcapng"
+    path.write_bytes(b"theirs")
+    path.chmod(0o666)
+    owner = path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(PermissionError, match="another user"):
+        openTrace(str(path), Clock())
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"theirs", 0o666)
+
+
 # ------------------------------------------------------------------ each layer
 
 

@@ -21,8 +21,10 @@ the log.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -152,12 +154,34 @@ class Place:
 def openTrace(
     path: str, clock: Any, packetLimit: int = PACKET_LIMIT, fileLimit: int = FILE_LIMIT
 ) -> Trace:
-    """A trace in a new file (or what was in it is lost) that only its owner may read.  Raises OSError.
+    """A trace in a new file (or what was in it is lost) that only its owner may read, whatever others may do in its
+    directory.  Raises OSError where there is anything but a plain file of ours.
 
     Nothing is kept back in a buffer: what was seen is in the file at once, and a process that is killed loses
     none of it."""
-    file = open(path, "wb", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115
-    return Trace(file, clock, packetLimit, fileLimit)
+    return Trace(open(_openOurs(path), "wb", buffering=0), clock, packetLimit, fileLimit)
+
+
+def _openOurs(path: str) -> int:
+    """The descriptor of an empty file that is ours and that nobody else may open.  Raises OSError."""
+    try:
+        descriptor = os.open(path, OPENING, 0o600)
+    except OSError as error:
+        if error.errno in UNFIT:
+            raise OSError(error.errno, f"{UNFIT[error.errno]}; {WOULD_DO}", path) from None
+        raise
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, f"not a plain file; {WOULD_DO}", path)
+        if found.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, f"the file of another user; {WOULD_DO}", path)
+        os.fchmod(descriptor, 0o600)
+        os.ftruncate(descriptor, 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def TracingLayer(
@@ -216,5 +240,10 @@ def endpoint(address: Any) -> tuple[str, int] | None:
 
 
 WARNING = "Contains the plain text of a tunnel."
+
+# Emptied only once it is known whose it is; O_NONBLOCK, lest a FIFO without a reader keeps us waiting.
+OPENING = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+UNFIT = {errno.ELOOP: "a symbolic link", errno.EISDIR: "a directory", errno.ENXIO: "not a plain file"}
+WOULD_DO = "give the name of a new file, or of a plain file of this user's"
 
 _log = Logger()

@@ -32,3 +32,16 @@ def test_a_trace_that_cannot_be_written_is_said_at_the_start():
     done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr == "kcptun client: --trace /nonexistent/tunnel.pcapng: No such file or directory\n"
+
+
+@pytest.mark.option("trace")
+def test_a_trace_that_others_would_choose_the_file_of_is_said_at_the_start(tmp_path):
+    path = tmp_path / "tunnel.pcapng"
+    path.symlink_to(tmp_path / "elsewhere")
+    command = [sys.executable, "-m", "kcpstack", "client", "--trace", str(path)]
+    done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"kcptun client: --trace {path}: a symbolic link; give the name of a new file, or of a plain file of this user's\n"
+    )
+    assert not (tmp_path / "elsewhere").exists()
