@@ -112,7 +112,11 @@ class IDatagramReceiver(Interface):
 
     def datagramsReceived(batch: Batch) -> None:
         """Datagrams have arrived, with ``batch.addresses`` filled in.  The batch and its buffer
-        are the transport's again on return; until then the receiver may change both."""
+        are the transport's again on return; until then the receiver may change both.
+
+        The addresses of datagrams that the cipher refuses are gone from ``batch.addresses`` on return (or it is None,
+        of a receiver that does not say).  A transport that learns anything from who calls should look there: all
+        else may be forged."""
 
     def connectionRefused() -> None:
         """The network said that nobody listens at our fixed peer (ICMP).  A hint: it can be

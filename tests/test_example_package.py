@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import random
 import shutil
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,14 @@ from pathlib import Path
 
 import pytest
 from exampleenvironment import CHECKOUT, EXAMPLE, LAYERS, outside, run
+from twisted.internet.task import Clock
 
 from kcpstack import ALL, PUBLIC
+from kcpstack.batch import inboundBatch, outboundBatch
+from kcpstack.counters import Counters
+from kcpstack.options import ServerSettings
+from kcpstack.stack import Port, Surroundings
+from kcpstack.testing.network import SimulatedNetwork
 
 SOURCES = sorted(EXAMPLE.glob("**/*.py"))
 
@@ -42,6 +49,20 @@ def test_it_touches_no_private_attribute_of_anybody_else() -> None:
             if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
                 assert isinstance(node.value, ast.Name), f"{source.name}:{node.lineno}"
                 assert node.value.id == "self", f"{source.name}:{node.lineno}"
+
+
+def test_the_stack_leaves_a_transport_the_addresses_that_it_believes() -> None:
+    clock = Clock()
+    around = Surroundings(clock, Counters(), random.Random("believed").randbytes)
+    network = SimulatedNetwork(clock, seed=1)
+    port = Port(network.transport(("10.0.0.1", 29900)), ServerSettings(key="secret", crypt="aes-128-gcm"), around)
+    genuine = outboundBatch(1400, port.overhead)
+    genuine.append(bytes(24))
+    port.crypt.seal(genuine)
+    me, somebody = ("192.0.2.1", 1), ("192.0.2.2", 2)
+    arrived = inboundBatch([b"forged" * 20, *map(bytes, genuine), b"forged"], [somebody, me, somebody])
+    port.datagramsReceived(arrived)
+    assert arrived.addresses == [me]
 
 
 def test_the_list_has_all_six_with_their_package_and_version(exampleCommand: Path, tmp_path: Path) -> None:

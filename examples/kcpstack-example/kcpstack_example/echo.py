@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.internet.address import HostnameAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone, NoProtocol
 from twisted.internet.interfaces import (
     IConsumer,
     IHalfCloseableProtocol,
@@ -55,10 +55,15 @@ class EchoEndpoint:
         connected: Deferred[Any] = Deferred(lambda cancelled: call.cancel())
 
         def connect() -> None:
-            protocol = protocolFactory.buildProtocol(ADDRESS)
-            if protocol is not None:
+            try:
+                protocol = protocolFactory.buildProtocol(ADDRESS)
+                if protocol is None:
+                    raise NoProtocol
                 EchoTransport(self._reactor, protocol).start()
-            connected.callback(protocol)
+            except Exception:  # noqa: BLE001 - whoever waits has to hear of it
+                connected.errback()
+            else:
+                connected.callback(protocol)
 
         call = self._reactor.callLater(0, connect)
         return connected

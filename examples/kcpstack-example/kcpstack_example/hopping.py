@@ -16,6 +16,10 @@ has not answered is left out for RETRY seconds, while there are others.  Should 
 Where only the answers are filtered, a client that downloads has nothing to say any more, and would not hop: so a
 server that hears nothing for PATIENCE seconds answers from the ports that were called before, in turn.
 
+Anybody can send in a peer's name, without the key and to a port of his choice.  So a datagram counts as a call only
+where the layers above believed it: its address is still in the batch when they are done.  With ``--crypt null`` or
+``none`` they believe all.
+
 With one port on either end this is plain UDP there.  Each end also understands a peer with plain UDP.
 """
 
@@ -38,6 +42,7 @@ from kcpstack.interfaces import (
 )
 from kcpstack.layers.datagram import UDPTransport
 from kcpstack.layers.portrange import UDPRange
+from kcpstack.seams import TRANSPORTS
 from kcpstack.transports import TransportContext
 
 __all__ = ["HopFactory", "HoppingClient", "HoppingServer"]
@@ -48,6 +53,8 @@ PATIENCE = 0.6  # s
 RECENT = 8  # ports of a peer's last turns; what it called long before, its NAT may have forgotten
 STRANGERS_MAX = 1024  # addresses that have called and not been answered: forgeries, but for a few
 PEERS_MAX = 65_536  # addresses that have been answered: who can speak to the layers above
+
+Calls = tuple[tuple[int, ...], float]  # our ports that somebody has called, each once, the latest last; and when
 
 
 @implementer(IDatagramTransport, ITrafficMarking, IDatagramReceiver)
@@ -102,19 +109,22 @@ class HoppingClient:
         self._udp.setDSCP(dscp)
 
     def datagramsReceived(self, batch: Batch) -> None:
-        """Datagrams for our socket: the server's go up, as if all came from one port."""
+        """Datagrams for our socket: the server's go up, as if all came from one port.  Where none of them is believed,
+        no port has answered."""
         addresses = batch.addresses or []
         servers = set(filter(self._isServers, set(addresses)))
-        for address in servers:
-            self._unanswered.pop(address[1], None)
         kept = [i for i, address in enumerate(addresses) if address in servers]
         if len(kept) < len(addresses):
             self._counters.InErrs += len(addresses) - len(kept)
             batch.starts = [batch.starts[i] for i in kept]
             batch.ends = [batch.ends[i] for i in kept]
         batch.addresses = [self._peer] * len(kept)
-        if kept:
-            self._receiver.datagramsReceived(batch)
+        if not kept:
+            return
+        self._receiver.datagramsReceived(batch)
+        if believed(batch, self._peer):
+            for address in servers:
+                self._unanswered.pop(address[1], None)
 
     def connectionRefused(self) -> None:
         """See IDatagramReceiver.  A socket that is not connected hears of none."""
@@ -177,18 +187,24 @@ class HoppingServer:
         self._udp.setDSCP(dscp)
 
     def datagramsReceived(self, batch: Batch) -> None:
-        """Datagrams for one of our ports, which UDPRange puts behind each address: it is taken off, and remembered."""
+        """Datagrams for one of our ports, which UDPRange puts behind each address: it is taken off, and remembered
+        where one from there is believed."""
         now = self._reactor.seconds()
         called = batch.addresses or []
+        known: list[tuple[PeerAddress, Caller, Calls]] = []  # and their calls so far
         for address in dict.fromkeys(called):
             peer, port = address[:-1], address[-1]
             caller = self._peers.get(peer) or self._strangers.get(peer)
             if caller is not None:
+                known.append((peer, caller, caller.calls))
                 caller.called(port, now)
             else:
                 keep(self._strangers, peer, Caller(port, now), STRANGERS_MAX)
         batch.addresses = [address[:-1] for address in called]
         self._receiver.datagramsReceived(batch)
+        for peer, caller, calls in reversed(known):
+            if not believed(batch, peer):
+                caller.calls = calls
 
     def connectionRefused(self) -> None:
         """See IDatagramReceiver."""
@@ -196,25 +212,26 @@ class HoppingServer:
 
 
 class Caller:
-    """Which of our ports a peer has called, and when it did so last."""
+    """Which of our ports a peer has called, and when it did so last: ``calls``, which is replaced and never changed."""
 
-    __slots__ = ("_heardAt", "_ports")
+    __slots__ = ("calls",)
 
     def __init__(self, port: int, now: float) -> None:
-        self._ports = [port]  # each once, the latest last
-        self._heardAt = now
+        self.calls: Calls = ((port,), now)
 
     def called(self, port: int, now: float) -> None:
         """It has called ``port``."""
-        self._heardAt = now
-        if port != self._ports[-1]:
-            self._ports = [*(each for each in self._ports if each != port), port][-RECENT:]
+        ports = self.calls[0]
+        if port != ports[-1]:
+            ports = (*(each for each in ports if each != port), port)[-RECENT:]
+        self.calls = (ports, now)
 
     def answerFrom(self, now: float) -> int:
         """The port to answer from."""
-        silent = now - self._heardAt - PATIENCE
+        ports, heardAt = self.calls
+        silent = now - heardAt - PATIENCE
         back = 0 if silent < 0 else 1 + int(silent / TURN)
-        return self._ports[-1 - back % len(self._ports)]
+        return ports[-1 - back % len(ports)]
 
 
 @implementer(IDatagramTransportFactory)
@@ -228,28 +245,13 @@ class HopFactory:
         """See IDatagramTransportFactory."""
         if len(ports) > 1:
             return HoppingClient(context, host, port, ports)
-        return UDPTransport(
-            context.reactor,
-            context.counters,
-            peer=(host, port),
-            buffers=context.buffers,
-            dscp=context.dscp,
-            shared=context.shared,
-        )
+        return TRANSPORTS.find("udp").dial(context, host, port, ports)
 
     def listen(self, context: TransportContext, host: str, ports: range) -> Any:
         """See IDatagramTransportFactory."""
         if len(ports) > 1:
             return HoppingServer(context, host, ports)
-        return UDPTransport(
-            context.reactor,
-            context.counters,
-            host,
-            ports[0],
-            buffers=context.buffers,
-            dscp=context.dscp,
-            shared=context.shared,
-        )
+        return TRANSPORTS.find("udp").listen(context, host, ports)
 
 
 def keep(callers: OrderedDict[PeerAddress, Caller], address: PeerAddress, caller: Caller, most: int) -> None:
@@ -257,6 +259,11 @@ def keep(callers: OrderedDict[PeerAddress, Caller], address: PeerAddress, caller
     callers[address] = caller
     if len(callers) > most:
         callers.popitem(last=False)
+
+
+def believed(batch: Batch, peer: PeerAddress) -> bool:
+    """Whether the receiver left datagrams of ``peer`` in ``batch``.  Where it left no addresses, that is unknown."""
+    return batch.addresses is None or peer in batch.addresses
 
 
 def plainHost(host: str) -> str:

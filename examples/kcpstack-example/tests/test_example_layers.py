@@ -15,10 +15,11 @@ from kcpstack_example.deflate import DeflateFactory
 from kcpstack_example.echo import EchoTarget
 from kcpstack_example.erasure import ReedSoloFactory
 from kcpstack_example.hopping import PATIENCE, RETRY, STRANGERS_MAX, TURN, HopFactory
-from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone, NoProtocol
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kcpstack.batch import Batch, inboundBatch, outboundBatch
@@ -313,6 +314,47 @@ def test_where_the_peer_is_silent_answers_leave_from_all_ports_that_it_has_calle
         assert peer.recvfrom(100)[1][1] == first
 
 
+class Doubter(DatagramRecorder):
+    """Takes out what is forged, as a cipher does."""
+
+    def datagramsReceived(self, batch: Batch) -> None:
+        kept = [i for i, datagram in enumerate(batch) if bytes(datagram) != b"forged"]
+        self.arrived += [(bytes(list(batch)[i]), (batch.addresses or [])[i]) for i in kept]
+        batch.addresses = [(batch.addresses or [])[i] for i in kept]
+        batch.starts, batch.ends = [batch.starts[i] for i in kept], [batch.ends[i] for i in kept]
+
+
+def test_what_is_forged_moves_no_answer_and_is_not_heard(ends: Ends) -> None:
+    ends.server._receiver = ends.atServer = Doubter()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind((LOCAL, 0))
+        peer.settimeout(5)
+        first = ends.server.getHost().port
+
+        def answeredAfter(*calls: tuple[bytes, int]) -> int:
+            for datagram, port in calls:
+                peer.sendto(datagram, (LOCAL, first + port))
+                ends.clock.turn(0.0)
+            ends.answer()
+            return int(peer.recvfrom(100)[1][1]) - first
+
+        assert answeredAfter((b"call", 1)) == 1
+        assert answeredAfter((b"forged", 3)) == 1
+        assert answeredAfter((b"forged", 1), (b"call", 2), (b"forged", 4)) == 2
+        ends.clock.advance(PATIENCE + TURN / 2)
+        assert answeredAfter((b"forged", 2), (b"forged", 3)) == 1
+        assert answeredAfter((b"call", 2)) == 2
+
+
+def test_what_is_forged_makes_no_port_of_the_servers_well(ends: Ends) -> None:
+    ends.client._receiver = ends.atClient = Doubter()
+    ends.call()
+    for datagram, silent in ((b"forged", 1), (b"genuine", 0)):
+        ends.answer(datagram)
+        ends.clock.turn(0.0)
+        assert len(ends.client._unanswered) == silent
+
+
 def test_a_flood_of_strangers_makes_the_server_forget_no_peer(ends: Ends) -> None:
     ends.call()
     ends.answer()
@@ -374,6 +416,29 @@ def connected(protocol: Recorder) -> tuple[Clock, Recorder]:
     clock.advance(0)
     assert protocol.transport is not None
     return clock, protocol
+
+
+class Failing(Factory):
+    """Makes no protocol."""
+
+    def buildProtocol(self, addr: object) -> None:
+        raise ZeroDivisionError
+
+
+class Refusing(Factory):
+    """Wants none."""
+
+    def buildProtocol(self, addr: object) -> None:
+        return None
+
+
+@pytest.mark.parametrize(("factory", "why"), [(Failing, ZeroDivisionError), (Refusing, NoProtocol)])
+def test_who_waits_for_a_protocol_that_is_never_made_hears_why(factory: type[Factory], why: type[Exception]) -> None:
+    clock = Clock()
+    failures: list[Failure] = []
+    EchoTarget().endpoint(clock, "").connect(factory()).addErrback(failures.append)
+    clock.advance(0)
+    assert [failure.type for failure in failures] == [why]
 
 
 def run(clock: Clock) -> None:
