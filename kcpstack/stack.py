@@ -198,6 +198,12 @@ class Conversation:
         if self._fec is not None:
             self._chooseFEC(self._fec)
 
+    def hasMoved(self) -> None:
+        """The peer has another address.  By now a retransmission may be seconds away: send the oldest again with what
+        answers it, and its ack will show the others lost."""
+        if self.arq.unacknowledged:
+            self.arq.probe()
+
     def isNews(self, buffer: BytesLike, start: int, end: int) -> bool:
         """Whether a segment of an opened datagram fits this conversation as it is now."""
         begin = payloadStart(buffer, start, end)

@@ -20,6 +20,10 @@ class Member:
         self.reason = None
         self.news = False
         self.newsToIt: list[bytes] = []
+        self.moves: list = []
+
+    def hasMoved(self) -> None:
+        self.moves.append(self.address)
 
     def isNews(self, buffer, start, end) -> bool:
         return self.news or bytes(buffer[start:end]) in self.newsToIt

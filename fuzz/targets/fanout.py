@@ -32,6 +32,9 @@ class Member:
         self.lost = 0
         self.news = False
 
+    def hasMoved(self) -> None:
+        """Nothing is on its way."""
+
     def isNews(self, buffer: Any, start: int, end: int) -> bool:
         return self.news
 

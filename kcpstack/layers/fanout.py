@@ -48,6 +48,9 @@ class Member(Protocol):
     def datagramsReceived(self, batch: Batch) -> None:
         """Datagrams of this peer.  The batch is the fan-out's again on return."""
 
+    def hasMoved(self) -> None:
+        """``address`` is another: what was on its way to the old one is lost."""
+
     def connectionLost(self, reason: Failure) -> None:
         """The conversation is over: the peer has begun another."""
 
@@ -156,6 +159,7 @@ class Fanout(Generic[M]):
             del self._members[member.address]
         member.address = address
         self._members[address] = member
+        member.hasMoved()
         return member
 
 

@@ -238,6 +238,19 @@ class Deaf:
         pass
 
 
+def test_whatWasOnItsWayToTheOldAddressIsSentAgainAtOnce():
+    tunnel = Tunnel()
+    stream = tunnel.open(b"hello")
+    assert tunnel.run(lambda: stream.received == b"hello")
+    tunnel.advance(1)
+    tunnel.sockets[0].rebind(("10.50.0.1", 5000))
+    tunnel.served[0].transport.write(bytes(5000))
+    tunnel.advance(6)  # its timers have backed off meanwhile, to seconds
+    assert len(stream.received) == 5
+    stream.transport.write(b"x")
+    assert tunnel.run(lambda: len(stream.received) == 5006, seconds=0.5)
+
+
 @pytest.mark.parametrize("smuxver", [1, 2])
 def test_aClientThatOnlySendsIsFollowedToo(smuxver):
     tunnel = Tunnel(serves=Recorder, smuxver=smuxver)
