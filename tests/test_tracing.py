@@ -19,6 +19,7 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from zope.interface import alsoProvides, implementer
 from zope.interface.verify import verifyObject
 
@@ -43,7 +44,9 @@ from kcpstack.interfaces import (
     ITrafficMarking,
 )
 from kcpstack.kernels.arq import ARQ, Tuning
+from kcpstack.layers.datagram import UDPTransport
 from kcpstack.seams import COMPRESSORS, CONGESTION_CONTROLS, ERASURE_CODES, TRANSPORTS, layersOf
+from kcpstack.testing.datagrams import SocketClock
 from kcpstack.testing.network import SimulatedNetwork
 from kcpstack.testing.streams import HalfCloseableRecorder, Recorder, StreamTransportConformance
 from kcpstack.testing.tracing import Trace, TracingLayer, openTrace, traced
@@ -189,6 +192,44 @@ def test_a_disk_that_is_full_ends_the_trace_and_not_the_tunnel(tmp_path):
     record(file)
     assert 50_000 < file.tell() < 60_000
     items(file.getvalue())
+
+
+class Failing(io.BytesIO):
+    """From the first packet on it answers as ``fail`` does."""
+
+    fail = None
+
+    def write(self, data):
+        return super().write(data) if self.fail is None else self.fail(data)
+
+    def writeHalf(self, data):
+        return super().write(data[: len(data) // 2])
+
+    def raiseError(self, data):
+        raise OSError(28, "No space left on device")
+
+    def beClosed(self, data):
+        raise ValueError("write to closed file")
+
+    def refuse(self, data):
+        return None
+
+
+@pytest.mark.parametrize("fail", [Failing.writeHalf, Failing.raiseError, Failing.beClosed, Failing.refuse])
+def test_a_write_that_fails_or_falls_short_ends_the_trace_with_one_line(fail):
+    file = Failing()
+    trace = Trace(file, Clock())
+    place = trace.place("here", "data")
+    whole = trace.written
+    with capturedLogs() as logged:
+        file.fail = fail.__get__(file)
+        place.saw(bytes(100))
+        longer = len(file.getvalue())
+        file.fail = None
+        place.saw(bytes(100))
+        trace.close()
+    assert [event["log_format"] for event in logged] == ["The trace ends here: {error}"]
+    assert trace.written == whole <= len(file.getvalue()) == longer
 
 
 def test_a_trace_is_for_its_owner_alone_and_is_complete_before_it_is_closed(tmp_path):
@@ -405,6 +446,16 @@ def test_a_transport_is_seen_with_what_it_sends_and_delivers():
     assert received == [b"question"]
     assert subject.datagrams() == [(False, b"question"), (True, b"answer")]
     assert all(packet.place == "server wire" for packet in subject.seen())
+
+
+def test_a_transport_that_has_been_closed_sends_as_little_as_without_a_trace():
+    subject = Traced(UDPTransport(SocketClock(), Counters(), "127.0.0.1"))
+    subject.layer.startListening(Delivered([]))
+    port = subject.layer.getHost().port
+    subject.layer.stopListening()
+    subject.layer.send(outbound(b"late"), ("127.0.0.1", 9))
+    (packet,) = subject.seen()
+    assert packet.tags[25] == struct.pack(">I", port)
 
 
 def test_a_transport_that_can_mark_what_it_sends_still_can():

@@ -108,16 +108,18 @@ class _TracedTransport(_Placed, proxyForInterface(IDatagramTransport)):  # type:
     def __init__(self, inner: Any, place: Place, peer: Any = None) -> None:
         super().__init__(inner, place)
         self._peer = peer
+        self._here: Any = None  # an IAddress, kept because what is closed tells it no more
 
     def startListening(self, receiver: Any) -> None:
         self.original.startListening(_TracedReceiver(receiver, self))
+        self._here = self.original.getHost()
 
     def send(self, batch: Batch, address: Any) -> None:
-        _showSent(self._place, batch, self.original.getHost(), self._peer if address is None else address)
+        _showSent(self._place, batch, self._here, self._peer if address is None else address)
         self.original.send(batch, address)
 
     def arrived(self, batch: Batch) -> None:
-        _showArrived(self._place, batch, self.original.getHost())
+        _showArrived(self._place, batch, self._here)
 
 
 class _TracedMarkingTransport(_TracedTransport, proxyForInterface(ITrafficMarking)):  # type: ignore[misc]

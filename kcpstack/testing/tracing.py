@@ -112,12 +112,14 @@ class Trace:
         if self._file is None:
             return
         try:
-            self._file.write(block)
-        except OSError as error:
+            count = self._file.write(block)
+            if count != len(block):  # what came after the rest of it, nobody could read
+                raise OSError(f"{count} of {len(block)} bytes were written")
+        except (OSError, ValueError) as error:  # ValueError: somebody has closed it
             self._file = None
             _log.warn("The trace ends here: {error}", error=error)
         else:
-            self.written += len(block)
+            self.written += count
 
 
 class Place:
