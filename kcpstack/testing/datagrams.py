@@ -28,7 +28,7 @@ from kcpstack.testing.checks import check, checkFactory, repeatableBytes, repeat
 from kcpstack.testing.loopback import LOCAL, DatagramRecorder, SocketClock, freePorts
 from kcpstack.transports import TransportContext
 
-__all__ = ["DatagramRecorder", "DatagramTransportConformance", "SocketClock"]
+__all__ = ["DatagramRecorder", "DatagramTransportConformance", "SocketClock", "freePorts"]
 
 
 class DatagramTransportConformance:
@@ -242,7 +242,8 @@ class DatagramTransportConformance:
             sent = [[b"%d" % (10 * number + i) for i in range(4)] for number in range(6)]
             for datagrams in sent:
                 ends.sendUp(datagrams)
-            check(ends.atServer.datagrams == [one for each in sent for one in each], "what a receiver did to its batch showed in the next")
+            arrived = ends.atServer.datagrams
+            check(arrived == [one for each in sent for one in each], "what a receiver did to its batch showed in the next")
 
     def test_aReceiverMayAnswerAtOnce(self) -> None:
         with _Ends(self) as ends:

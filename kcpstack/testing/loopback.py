@@ -5,6 +5,7 @@ Public as names of kcpstack/testing/datagrams.py.
 
 from __future__ import annotations
 
+import random
 import select
 import socket
 
@@ -106,16 +107,19 @@ class DatagramRecorder:
 
 
 def freePorts(count: int) -> range:
-    """``count`` UDP ports in a row that nobody has now."""
+    """``count`` UDP ports in a row on which nobody listens now, and that the system deals out to nobody.
+
+    Where processes look for some at once, chance keeps them apart: so there are no two runs with the same ports.
+    Raises RuntimeError where it finds none."""
+    chance = random.SystemRandom()
     for _ in range(PORT_TRIES):
+        first = chance.randrange(LOWEST, HIGHEST - count)
         sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
         try:
-            sockets[0].bind((LOCAL, 0))
-            first = sockets[0].getsockname()[1]
-            for number, sock in enumerate(sockets[1:], 1):
-                sock.bind((LOCAL, first + number))
+            for port, sock in enumerate(sockets, first):
+                sock.bind((LOCAL, port))
             return range(first, first + count)
-        except (OSError, OverflowError):
+        except OSError:
             continue
         finally:
             for sock in sockets:
@@ -125,3 +129,4 @@ def freePorts(count: int) -> range:
 
 LOCAL = "127.0.0.1"
 PORT_TRIES = 100
+LOWEST, HIGHEST = 20_000, 32_768  # what Linux and others deal out begins there

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import socket
 import threading
@@ -13,8 +15,12 @@ from typing import Any
 import pytest
 from peers import BAD, OURS, Link, Process, Tunnel, Wire, waitUntil
 
+from kcpstack.testing.datagrams import freePorts
+
 LOCAL = "127.0.0.1"
 PORTS = 4
+PORT_TRIES = 3  # to start: between a look at ports and a process that has them, another test may take one
+IN_USE = os.strerror(errno.EADDRINUSE)
 
 
 class InstalledTunnel(Tunnel):
@@ -39,22 +45,45 @@ class HoppingTunnel(InstalledTunnel):
 
     def __init__(self, directory: Path, command: Path, wire: Wire, extra: int = 0, links: bool = False) -> None:
         super().__init__(directory, command, wire)
-        self.ports = freePorts(PORTS + extra)
+        self.ports = range(0)
         self.links: list[Link] = []
-        self._called = freePorts(PORTS, self.ports.stop) if links else self.ports
+        self._extra = extra
+        self._linked = links
 
     def start(self) -> None:
         self.folder.mkdir()
         self.target.start()
-        listen = f"{LOCAL}:{self.ports[0]}-{self.ports[0] + PORTS - 1}"
+        for attempt in range(PORT_TRIES):
+            try:
+                called = self._listen()
+                break
+            except AssertionError:
+                written = "".join(log.read_text() for log in self.folder.glob("*.log"))
+                if attempt == PORT_TRIES - 1 or IN_USE not in written:
+                    raise
+                self._stopListening()
+        self._launch("client", ["--localaddr", f"{LOCAL}:0", "--remoteaddr", f"{LOCAL}:{called[0]}-{called[-1]}"])
+        self.port = self.client.port("tcp")
+
+    def _listen(self) -> range:
+        """Start all that listens on ports of our choice; return which of them the client calls.  Raises AssertionError
+        where one of the processes does not begin: somebody may have been quicker."""
+        ports = freePorts(PORTS + self._extra + (PORTS if self._linked else 0))
+        self.ports = ports[: PORTS + self._extra]
+        listen = f"{LOCAL}:{ports[0]}-{ports[PORTS - 1]}"
         self._launch("server", ["--listen", listen, "--target", f"{LOCAL}:{self.target.port}"])
         self.server.port("udp")
-        if self._called is not self.ports:
-            for port, called in zip(self.ports, self._called):
-                self.links.append(Link(port, self.folder / f"link{port}.log", self.seed, called))
-        remote = f"{LOCAL}:{self._called[0]}-{self._called[-1]}"
-        self._launch("client", ["--localaddr", f"{LOCAL}:0", "--remoteaddr", remote])
-        self.port = self.client.port("tcp")
+        if not self._linked:
+            return self.ports
+        for port, called in zip(self.ports, ports[-PORTS:]):
+            self.links.append(Link(port, self.folder / f"link{port}.log", self.seed, called))
+        return ports[-PORTS:]
+
+    def _stopListening(self) -> None:
+        for link in self.links:
+            link.stop()
+        self.links.clear()
+        self.processes.pop("server").stop()
 
     def transferFor(self, seconds: float) -> None:
         """Transfer again and again for so long: a turn on a port is 0.3 s."""
@@ -66,23 +95,6 @@ class HoppingTunnel(InstalledTunnel):
         for link in self.links:
             link.stop()
         return super().stop()
-
-
-def freePorts(count: int, after: int = 30_000) -> range:
-    """Some UDP ports in a row on which nobody listens now."""
-    chance = random.SystemRandom()  # several of these tests may look at once
-    while True:
-        first = chance.randrange(after, 60_000)
-        sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
-        try:
-            for port, each in enumerate(sockets, first):
-                each.bind((LOCAL, port))
-        except OSError:
-            continue
-        finally:
-            for each in sockets:
-                each.close()
-        return range(first, first + count)
 
 
 @pytest.fixture

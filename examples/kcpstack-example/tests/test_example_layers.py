@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import socket
 import zlib
@@ -27,7 +26,7 @@ from kcpstack.counters import Counters
 from kcpstack.testing.ciphers import CipherConformance, openOne, sealOne
 from kcpstack.testing.compressors import CompressorConformance
 from kcpstack.testing.congestion import CongestionConformance
-from kcpstack.testing.datagrams import DatagramRecorder, DatagramTransportConformance, SocketClock
+from kcpstack.testing.datagrams import DatagramRecorder, DatagramTransportConformance, SocketClock, freePorts
 from kcpstack.testing.erasure import ErasureCodeConformance, sampleShards
 from kcpstack.testing.targets import RelayTargetConformance
 from kcpstack.transports import TransportContext
@@ -193,22 +192,6 @@ def outbound(datagram: bytes) -> Batch:
     batch = outboundBatch(200, 0)
     batch.append(datagram)
     return batch
-
-
-def freePorts(count: int) -> range:
-    """Some ports in a row on which nobody listens now."""
-    for first in range(20_000 + os.getpid() % 500 * 20, 60_000, count):
-        sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
-        try:
-            for port, each in enumerate(sockets, first):
-                each.bind((LOCAL, port))
-        except OSError:
-            continue
-        finally:
-            for each in sockets:
-                each.close()
-        return range(first, first + count)
-    raise AssertionError("no free ports")
 
 
 @pytest.fixture
