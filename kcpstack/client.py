@@ -114,17 +114,12 @@ class Client:
 
         ``relays`` is the factory of the connections on the streams: they are waited for, and cut, as
         well.  The Deferred fires when all sockets are closed; the outcome has been logged then."""
-        if self._drain is not None:
-            self._drain.cutNow()
-            return self._drain.whenOver()
-        self._stop(Failure(ConnectionLost("the client is closing")))
-        for link in self.links:
-            link.spare()
-            if not link.answered and not link.mux.streamCount:
-                link.close()
-        self._drain = Drain(self._clock, self._muxes, self._endAll, relays)
-        self._drain.begin(seconds)
-        return self._drain.whenOver()
+        return self._drainBy(lambda drain: drain.begin(seconds), relays)
+
+    def finish(self, seconds: float) -> defer.Deferred[Outcome]:
+        """As ``drain``, but only for streams that were closed, and only while the server acknowledges what was written
+        to them.  All others are aborted at once."""
+        return self._drainBy(lambda drain: drain.deliver(seconds, self._owes))
 
     def retire(self, over: Callable[[], None]) -> None:
         """Open no more streams, and end each session when the streams on it have ended; ``over()`` is called,
@@ -151,6 +146,22 @@ class Client:
         if self._drain is not None:
             self._drain.endNow()
         self._endAll()
+
+    def _drainBy(self, begin: Callable[[Drain], None], relays: RelayFactory | None = None) -> defer.Deferred[Outcome]:
+        if self._drain is not None:
+            self._drain.cutNow()
+            return self._drain.whenOver()
+        self._stop(Failure(ConnectionLost("the client is closing")))
+        for link in self.links:
+            link.spare()
+            if not link.answered and not link.mux.streamCount:
+                link.close()
+        self._drain = Drain(self._clock, self._muxes, self._endAll, relays)
+        begin(self._drain)
+        return self._drain.whenOver()
+
+    def _owes(self) -> bool:
+        return any(link.mux.owes and not link.silent for link in self.links)
 
     def _newSlot(self, number: int) -> Slot:
         return Slot(self, self._dialling, self._firstLife(number))

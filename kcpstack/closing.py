@@ -3,6 +3,7 @@
 ::
 
     waiting     nothing new is taken; streams go on, sessions end when they are empty
+    delivering  instead of that, for endpoints: only what closed streams have still to send is waited for
     cutting     what was left is aborted; FAREWELL seconds for the peers to learn of it
     over        every session and connection is gone
 
@@ -85,6 +86,7 @@ class Drain:
         self._began = clock.seconds()
         self._outcome: Outcome | None = None  # once it is known
         self._lost = self._unacknowledged = 0  # of sessions that failed while we waited
+        self._aborted = 0  # streams that nobody had closed, before the cut
         self._timer: IDelayedCall | None = None
         self._over = False
         self._closed: Outcome | None = None  # once the sockets are closed, too
@@ -111,6 +113,26 @@ class Drain:
         for mux in self._muxes():
             mux.retire()
         self._check()
+
+    def deliver(self, seconds: float, owes: Callable[[], bool]) -> None:
+        """Let nothing new in, and abort the streams that nobody has closed.  Cut when the peers have all of the others,
+        which is when ``owes()`` is false, and after ``seconds``."""
+        if not owes():
+            self._cut("nothing was closed that its peer had not got")
+            return
+        muxes = self._muxes()
+        self._aborted = sum(mux.streamCount for mux in muxes)
+        for mux in muxes:
+            mux.cut(spareClosed=True)
+        self._aborted -= sum(mux.streamCount for mux in muxes)
+        _log.info("Closing: what was closed has {seconds:.0f} s to reach its peers", seconds=seconds)
+        self._deliverUntil(self._clock.seconds() + seconds, owes)
+
+    def _deliverUntil(self, end: float, owes: Callable[[], bool]) -> None:
+        if self._clock.seconds() < end and owes():
+            self._timer = self._clock.callLater(LOOK_AGAIN, self._deliverUntil, end, owes)
+        else:
+            self._cut("what was closed was waited for")
 
     def whenOver(self) -> Deferred[Outcome]:
         """Fires when everything is closed."""
@@ -170,7 +192,7 @@ class Drain:
             self._clock.seconds() - self._began,
             why,
             sum(1 for mux, count in zip(muxes, unacknowledged) if mux.streamCount or count),
-            sum(mux.streamCount for mux in muxes),
+            sum(mux.streamCount for mux in muxes) + self._aborted,
             self._relays.streamless if self._relays is not None else 0,
             self._lost,
             sum(unacknowledged) + self._unacknowledged,
@@ -214,5 +236,6 @@ def _were(count: int, noun: str) -> str:
 
 # s; for the peers to acknowledge what tells them of a cut: some round trips, and little to whoever waits.
 FAREWELL = 1.0
+LOOK_AGAIN = 0.05  # s; whoever stops a program hardly notices, and an end of a session is told at once anyway
 
 _log = Logger()

@@ -18,7 +18,7 @@ from kcpstack.options.table import ADDRESSES, CLIENT, CONFIGURATION, MESSAGES, S
 from kcpstack.options.values import YesOrNo
 from kcpstack.seams import checkLayers
 
-__all__ = ["OWN", "checkKeywords", "clientSettings", "environment", "keywordsOf", "serverSettings", "yesOrNo"]
+__all__ = ["OWN", "checkKeywords", "clientSettings", "environment", "givenClosewait", "keywordsOf", "serverSettings", "yesOrNo"]
 
 NOT_HERE = (ADDRESSES, CONFIGURATION, MESSAGES)
 
@@ -56,6 +56,11 @@ def serverSettings(port: int | str | range, interface: str, options: Mapping[str
     values = _values(SERVER, options)
     address = _address("port", port, ListenAddress(ranges=True), interface)
     return cast(ServerSettings, _checked(SERVER, {**values, "listen": address}))
+
+
+def givenClosewait(settings: Settings, options: Mapping[str, Any]) -> float | None:
+    """The ``closewait`` of ``settings``, which were made of ``options``, if these have one."""
+    return settings.closewait if "closewait" in options else None
 
 
 def environment(role: str, options: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:

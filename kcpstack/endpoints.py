@@ -26,7 +26,6 @@ from twisted.internet.interfaces import (
     ILoggingContext,
     IProtocol,
     IProtocolFactory,
-    IReactorCore,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
     ITransport,
@@ -39,7 +38,7 @@ from zope.interface import directlyProvides, implementer
 from kcpstack.addresses import KCPAddress, shown
 from kcpstack.client import Client
 from kcpstack.counters import Counters
-from kcpstack.endpointoptions import clientSettings, serverSettings
+from kcpstack.endpointoptions import clientSettings, givenClosewait, serverSettings
 from kcpstack.interfaces import IDatagramTransport, IDatagramTransportFactory, IStreamTransport
 from kcpstack.layers.datagram import Shared
 from kcpstack.listening import listening
@@ -47,6 +46,7 @@ from kcpstack.names import resolveName as resolveWithReactor
 from kcpstack.options import ClientSettings, ServerSettings, Settings
 from kcpstack.seams import TRANSPORTS, Layers
 from kcpstack.server import Server
+from kcpstack.shutdown import AtShutdown, ended
 from kcpstack.stack import Surroundings
 from kcpstack.transports import TransportContext
 
@@ -110,7 +110,7 @@ class KCPClientEndpoint:
         self._around = self._world.surroundings()
         self._context = self._world.context(self.settings)
         self._resolveName = resolveName or (lambda name: resolveWithReactor(reactor, name))
-        self._sessions = _Sessions(reactor, self._newClient, mux, self.settings.closewait)
+        self._sessions = _Sessions(reactor, self._newClient, mux, givenClosewait(self.settings, options))
         _sayDoubts(self.settings)
 
     def __repr__(self) -> str:
@@ -139,11 +139,9 @@ class KCPClientEndpoint:
 
 class _Sessions:
     """The clients of one endpoint (kcpstack/client.py), each with the connections that use it: one client for all, or
-    one for each.
+    one for each.  For ``closewait`` see kcpstack/shutdown.py."""
 
-    When the reactor stops, what is left is cut after ``closewait`` seconds, and the peers are told."""
-
-    def __init__(self, reactor: Any, newClient: Callable[[], Client], shared: bool, closewait: float) -> None:
+    def __init__(self, reactor: Any, newClient: Callable[[], Client], shared: bool, closewait: float | None) -> None:
         self._reactor = reactor
         self._newClient = newClient
         self._closewait = closewait
@@ -151,7 +149,7 @@ class _Sessions:
         self._users: dict[Client, int] = {}  # those that are not over
         self._current: Client | None = None  # that new connections share
         self._idle: IDelayedCall | None = None
-        self._atShutdown = _AtShutdown(reactor, self._drainAll)
+        self._atShutdown = AtShutdown(reactor, self._drainAll)
 
     def take(self) -> Client:
         """A client to open a stream of.  Its taker must give it back."""
@@ -186,7 +184,7 @@ class _Sessions:
 
     def _drainAll(self) -> list[defer.Deferred[Any]]:
         return [
-            client.drain(self._closewait).addCallback(lambda outcome, client: self._forget(client), client)
+            ended(client, self._closewait).addCallback(lambda outcome, client: self._forget(client), client)
             for client in list(self._users)
         ]
 
@@ -345,6 +343,7 @@ class KCPServerEndpoint:
         self.settings = serverSettings(port, interface, options)
         self.counters = counters or Counters()
         self._world = _World(reactor, self.counters, randomBytes, transportFactory, layers)
+        self._closewait = givenClosewait(self.settings, options)
         _sayDoubts(self.settings)
 
     def __repr__(self) -> str:
@@ -352,7 +351,7 @@ class KCPServerEndpoint:
 
     def listen(self, protocolFactory: IProtocolFactory) -> defer.Deferred[IListeningPort]:
         """Listen.  The Deferred fires with a KCPPort, or fails with CannotListenError."""
-        port = KCPPort(self.settings, self._world, protocolFactory)
+        port = KCPPort(self.settings, self._world, protocolFactory, self._closewait)
         return defer.execute(port.startListening).addCallback(lambda result: port)
 
 
@@ -360,14 +359,18 @@ class KCPServerEndpoint:
 class KCPPort:
     """A server's UDP port, or ports, as ``listen`` returns it."""
 
-    def __init__(self, settings: ServerSettings, world: _World, protocolFactory: IProtocolFactory) -> None:
+    def __init__(
+        self, settings: ServerSettings, world: _World, protocolFactory: IProtocolFactory, closewait: float | None
+    ) -> None:
+        """For ``closewait`` see kcpstack/shutdown.py."""
         self._settings = settings
         self._world = world
+        self._closewait = closewait
         self._factory = protocolFactory
         self._server: Server | None = None  # while it listens
         self._host: KCPAddress | None = None
         self._servers: dict[Server, None] = {}  # with those that only keep the connections that they have
-        self._atShutdown = _AtShutdown(world.reactor, self._drainAll)
+        self._atShutdown = AtShutdown(world.reactor, self._drainAll)
 
     def __repr__(self) -> str:
         return f"<kcp: port at {self._host or self._settings.listen}>"
@@ -411,34 +414,9 @@ class KCPPort:
 
     def _drainAll(self) -> list[defer.Deferred[Any]]:
         return [
-            server.drain(self._settings.closewait).addCallback(lambda outcome, server: self._over(server), server)
+            ended(server, self._closewait).addCallback(lambda outcome, server: self._over(server), server)
             for server in list(self._servers)
         ]
-
-
-class _AtShutdown:
-    """Has ``close()`` called when the reactor stops, where that is one that can stop, and the Deferreds that it returns
-    waited for; between ``add`` and ``remove``, which may both be called again."""
-
-    def __init__(self, reactor: Any, close: Callable[[], list[defer.Deferred[Any]]]) -> None:
-        self._reactor = reactor if IReactorCore.providedBy(reactor) else None
-        self._close = close
-        self._trigger: Any = None
-
-    def add(self) -> None:
-        """Have it called."""
-        if self._trigger is None and self._reactor is not None:
-            self._trigger = self._reactor.addSystemEventTrigger("before", "shutdown", self._fired)
-
-    def remove(self) -> None:
-        """Have it called no more."""
-        trigger, self._trigger = self._trigger, None
-        if trigger is not None and self._reactor is not None:
-            self._reactor.removeSystemEventTrigger(trigger)
-
-    def _fired(self) -> defer.Deferred[Any]:
-        self._trigger = None
-        return defer.DeferredList(self._close())
 
 
 def _sayDoubts(settings: ClientSettings | ServerSettings) -> None:

@@ -71,13 +71,14 @@ class Server:
 
         ``relays`` is the factory of the connections on the streams: they are waited for, and cut, as
         well.  The Deferred fires when the socket is closed; the outcome has been logged then."""
-        if self._drain is not None:
-            self._drain.cutNow()
-            return self._drain.whenOver()
-        self._known = {conversation.conv for conversation in self.conversations()}
-        self._drain = Drain(self._around.clock, lambda: list(self._muxes.values()), self._endAll, relays)
-        self._drain.begin(seconds)
-        return self._drain.whenOver()
+        return self._drainBy(lambda drain: drain.begin(seconds), relays)
+
+    def finish(self, seconds: float) -> Deferred[Outcome]:
+        """As ``drain``, but only for streams that were closed, and only while their client acknowledges what was
+        written to them.  All others are aborted at once."""
+        for conversation in self.conversations():
+            conversation.session.watch(_heedless)  # finds out sooner
+        return self._drainBy(lambda drain: drain.deliver(seconds, self._owes))
 
     def retire(self, over: Callable[[], None]) -> None:
         """Take no more sessions and streams, and end each session when the streams on it have ended, however long
@@ -100,6 +101,18 @@ class Server:
         if self._drain is not None:
             self._drain.endNow()
         return self._endAll()
+
+    def _drainBy(self, begin: Callable[[Drain], None], relays: RelayFactory | None = None) -> Deferred[Outcome]:
+        if self._drain is not None:
+            self._drain.cutNow()
+            return self._drain.whenOver()
+        self._known = {conversation.conv for conversation in self.conversations()}
+        self._drain = Drain(self._around.clock, lambda: list(self._muxes.values()), self._endAll, relays)
+        begin(self._drain)
+        return self._drain.whenOver()
+
+    def _owes(self) -> bool:
+        return any(mux.owes and not conversation.session.silent for conversation, mux in self._muxes.items())
 
     def _endAll(self) -> Deferred[None]:
         for conversation, mux in list(self._muxes.items()):
@@ -145,6 +158,10 @@ class Server:
             over, self._retired = self._retired, _nothing
             self.port.transport.stopListening()
             over()
+
+
+def _heedless(session: KCPSession) -> None:
+    """That it is silent is asked for."""
 
 
 def _nothing() -> None:

@@ -506,50 +506,6 @@ def test_a_factory_that_makes_no_protocol_refuses_the_connection() -> None:
     assert protocol.lost.check(PeerAborted)
 
 
-# ------------------------------------------------------------------ the reactor's end
-
-
-@both
-@pytest.mark.parametrize("which", ["client", "server"])
-def test_when_the_reactor_stops_connections_are_cut_and_the_other_end_is_told(mux: bool, which: str) -> None:
-    world = World()
-    world.listen(Recorder)
-    protocol = world.connect(world.client(mux=mux))
-    world.advance(1)
-    stopServer, stopClient = world.clock.triggers.values()
-    over = stopClient() if which == "client" else stopServer()
-    assert world.run(lambda: over.called, FAREWELL + 0.01)
-    ends = (protocol, world.served.made[0])
-    assert ends[which == "client"].lost.check(PeerClosedDown)
-    assert ends[which == "server"].lost.check(ConnectionAborted)
-
-
-def test_when_the_reactor_stops_an_idle_session_is_over_soon() -> None:
-    world = World()
-    world.listen()
-    world.connect(world.client(mux=True)).transport.loseConnection()
-    world.advance(1)
-    began = world.clock.seconds()
-    over = world.clock.shutDown()
-    assert world.run(lambda: over.called)
-    assert world.clock.seconds() - began <= FAREWELL + 0.01
-    assert world.leftovers() == NOTHING
-
-
-def test_closewait_gives_connections_time_when_the_reactor_stops() -> None:
-    world = World()
-    world.listen(closewait=10)
-    protocol = world.connect(world.client(closewait=10))
-    world.advance(1)
-    over = world.clock.shutDown()
-    world.advance(5)
-    protocol.transport.write(b"still")
-    assert world.run(lambda: protocol.received == b"still", 1)
-    protocol.transport.loseConnection()
-    assert world.run(lambda: over.called, 4)
-    assert protocol.lost.check(ConnectionDone)
-
-
 # ------------------------------------------------------------------ TLS on top
 
 

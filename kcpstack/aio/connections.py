@@ -4,8 +4,9 @@ Named as in asyncio, and used alike.  What ``loop.create_connection`` has for TC
 ``local_addr`` ...) they do not take; every option of kcptun is a keyword instead (docs/options.rst), and ``timeout``
 and ``mux`` are those of ``KCPClientEndpoint``.
 
-When the loop ends, what closed connections have still to send gets ``closewait`` seconds, CLOSE_WAIT unless given, and
-the sessions time to part from their peers; connections that nobody has closed are aborted.
+When the loop ends, what closed connections have still to send gets ``closewait`` seconds, CLOSE_WAIT of
+kcpstack/shutdown.py unless given, and the sessions time to part from their peers; connections that nobody has closed are
+aborted.
 """
 
 from __future__ import annotations
@@ -20,11 +21,7 @@ from kcpstack.aio.reactor import get_running_reactor
 from kcpstack.aio.server import Server
 from kcpstack.endpoints import KCPClientEndpoint, KCPServerEndpoint
 
-__all__ = ["CLOSE_WAIT", "create_connection", "create_server", "open_connection", "start_server"]
-
-# s.  asyncio programs end right after wait_closed, since TCP's kernel sends the rest.  Nobody waits that long for a
-# peer that takes nothing: its session ends earlier.
-CLOSE_WAIT = 30
+__all__ = ["create_connection", "create_server", "open_connection", "start_server"]
 
 
 async def open_connection(
@@ -67,8 +64,8 @@ async def create_server(
 
 
 def _client(host: str, port: int, options: dict[str, Any]) -> KCPClientEndpoint:
-    return KCPClientEndpoint(get_running_reactor(), host, port, **{"closewait": CLOSE_WAIT, **options})
+    return KCPClientEndpoint(get_running_reactor(), host, port, **options)
 
 
 def _server(host: str | None, port: int, options: dict[str, Any]) -> KCPServerEndpoint:
-    return KCPServerEndpoint(get_running_reactor(), port, interface=host or "", **{"closewait": CLOSE_WAIT, **options})
+    return KCPServerEndpoint(get_running_reactor(), port, interface=host or "", **options)

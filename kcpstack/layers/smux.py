@@ -137,6 +137,13 @@ class SmuxSession:
         return queued + (self._sender.ledger.unacknowledged() if self._sender.ledger is not None else 0)
 
     @property
+    def owes(self) -> bool:
+        """Whether the peer is not known to have all of the streams that were closed here (with ``keepLedger``)."""
+        ledger = self._sender.ledger
+        closing = any(stream.disconnecting for stream in self._streams.values())
+        return closing or (ledger is not None and ledger.markOutstanding)
+
+    @property
     def unread(self) -> int:
         """Bytes that have arrived and wait for paused protocols."""
         return self._unread
@@ -174,16 +181,20 @@ class SmuxSession:
         self._sayLeave()
         self._loseIfEmpty()
 
-    def cut(self) -> None:
-        """Abort all streams now, and end the session once the peer has been told.  No time limit:
-        that is the caller's."""
+    def cut(self, spareClosed: bool = False) -> None:
+        """Abort all streams now, or those that nobody has closed, and end the session once the peer has been told
+        and the others have ended.  No time limit: that is the caller's."""
         self._losing = True
         self._sayLeave()
-        if self._leaving and self._streams:
+        streams = [stream for stream in self._streams.values() if not (spareClosed and stream.disconnecting)]
+        if self._leaving and streams:
             self._sendUrgent(NOP, LEAVE_ID)
-        for stream in list(self._streams.values()):
+        for stream in streams:
             stream.abortConnection()
-        self._lose()
+        if spareClosed:
+            self._loseIfEmpty()
+        else:
+            self._lose()
 
     def flush(self) -> None:
         """Hand to the session now what it takes, rather than at the end of the turn."""
@@ -342,9 +353,11 @@ class SmuxSession:
             # Not from here: the transport may deliver at once, before what we are handing over now.
             self._sender.soon(self._resumeReading)
 
-    def forget(self, stream: SmuxStream) -> None:
-        """The stream is over."""
+    def forget(self, stream: SmuxStream, complete: bool) -> None:
+        """The stream is over.  ``complete``: what was written to it counts until the peer has it."""
         self._sender.forget(stream)
+        if complete and self._sender.ledger is not None:
+            self._sender.ledger.mark()
         if self._streams.pop(stream.streamID, None) is not None:
             self._loseIfEmpty()
 

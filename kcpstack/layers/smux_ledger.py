@@ -29,6 +29,9 @@ class Ledger:
         self._writes: deque[tuple[int, int, Frames]] = deque()  # KCP's bytes, smux's, its frames
         self._length = 0  # KCP's bytes in _writes
         self._lookAgain = WRITES_MIN
+        self._total = 0  # KCP's bytes, ever
+        self._marked = 0  # of these, those that ``markOutstanding`` is about
+        self._marking = False
 
     def begin(self) -> None:
         """A write follows."""
@@ -39,8 +42,22 @@ class Ledger:
         length = self._arq.unsent - self._before
         self._writes.append((length, size, frames))
         self._length += length
+        self._total += length
+        if self._marking:
+            self._marking = False
+            self._marked = self._total
         if len(self._writes) >= self._lookAgain:
             self._forgetAcknowledged()
+
+    def mark(self) -> None:
+        """Remember what has been written so far, and the write that is being made."""
+        self._marked = self._total
+        self._marking = True
+
+    @property
+    def markOutstanding(self) -> bool:
+        """Whether the peer has not acknowledged all that ``mark`` was last called for."""
+        return self._total - _outstanding(self._arq) < self._marked
 
     def unacknowledged(self) -> int:
         """Bytes of applications in what was written and is not acknowledged.  Of a compressed write that

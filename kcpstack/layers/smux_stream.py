@@ -464,7 +464,7 @@ class SmuxStream(TCPManners):
         if self._unread.length:
             self._session.unreadChanged(-self._unread.length)
             self._unread.clear()
-        self._session.forget(self)
+        self._session.forget(self, reason.check(ConnectionDone) is not None)
         self._sender.soon(self._tellLost)
 
     def _stopProducer(self) -> None:
