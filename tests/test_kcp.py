@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from zope.interface.verify import verifyObject
 
 from kcpstack.batch import inboundBatch, outboundBatch
@@ -64,14 +65,14 @@ class Producer:
 
 
 class End:
-    def __init__(self, clock: Clock, receiveWindow: int = 128) -> None:
+    def __init__(self, clock: Clock, receiveWindow: int = 128, control=FixedWindow) -> None:
         self.other: End | None = None
         self.clock = clock
         self.sends = 0
         self.reachable = True
         self.finished: list = []
         tuning = Tuning(interval=10, resend=2, minRTO=30, sendWindow=256, receiveWindow=receiveWindow)
-        self.arq = ARQ(0xDEADBEEF, 1200, tuning, FixedWindow(256), Counters())
+        self.arq = ARQ(0xDEADBEEF, 1200, tuning, control(256), Counters())
         schedule = Schedule(clock)
         self.session = KCPSession(
             self.arq, schedule, outboundBatch(1500, 0), self.send, self.finished.append, "here", "there"
@@ -354,3 +355,27 @@ def test_aLayerBelowThatRaisesEndsTheSessionAndLeavesTheSharedBatchEmpty(ends):
     (reason,) = ends.left.protocol.reasons
     assert reason.check(RuntimeError)
     assert len(ends.left.session.batch) == 0 and ends.idle()
+
+
+@pytest.mark.parametrize("window", [ZeroDivisionError("in the control"), None, "wide"], ids=repr)
+def test_aWindowThatIsNoneEndsTheSessionAndIsNothingToWhoWrites(window):
+    class Control(FixedWindow):
+        @property
+        def window(self):
+            if isinstance(window, Exception):
+                raise window
+            return window
+
+        window = window.setter(lambda self, segments: None)
+
+    ends = Ends(control=Control)
+    session = ends.left.session
+    producer = Producer(session, 1000, 1000)
+    session.registerProducer(producer, True)
+    with capturedLogs() as logged:
+        producer.run()
+    (reason,) = ends.left.protocol.reasons
+    assert reason.check(ZeroDivisionError, TypeError)
+    assert ends.left.finished == [session] and not session.connected
+    assert [event["session"] for event in logged] == [session]
+    assert ends.idle()

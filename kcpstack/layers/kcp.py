@@ -149,10 +149,14 @@ class KCPSession:
             if self.connected:
                 self._flush(now)
         except Exception:  # noqa: BLE001 - a stranger's protocol or layer must not stop the port
-            _log.failure("{session} ends: something above or below it raised", session=self)
-            self.connectionLost(Failure())
+            self._failed()
         finally:
             self._busy = False
+
+    def _failed(self) -> None:
+        """The exception now being handled ends the session."""
+        _log.failure("{session} ends: something above or below it raised", session=self)
+        self.connectionLost(Failure())
 
     def _deliver(self) -> None:
         while not self._paused and self.connected and self.arq.unread:
@@ -299,12 +303,19 @@ class KCPSession:
         self._producerPaused = False
 
     def _written(self) -> None:
-        if self._producer is not None and not self._producerPaused and self.arq.unsent >= self._highWater():
+        if self._producer is not None and not self._producerPaused and self._enoughWaits():
             self._producerPaused = True
             if self._streaming:
                 self._producer.pauseProducing()
-        if not self._busy:
+        if self.connected and not self._busy:
             self._schedule.soon(self)
+
+    def _enoughWaits(self) -> bool:
+        try:
+            return self.arq.unsent >= self._highWater()
+        except Exception:  # noqa: BLE001 - of the congestion control, which is nothing to whoever writes
+            self._failed()
+            return False
 
     def _highWater(self) -> int:
         most = HIGH_WATER if self._pacer is None else min(HIGH_WATER, int(self._pacer.rate * HIGH_WATER_SECONDS))

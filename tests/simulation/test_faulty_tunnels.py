@@ -142,3 +142,13 @@ def test_a_bad_transport_harms_nothing_but_what_it_carries(faults: dict[str, flo
     late = tunnel.openOn(tunnel.goodClient, DATA)
     assert tunnel.run(lambda: len(late.received) == len(DATA)), tunnel.faulty.history()
     tunnel.close()
+
+
+@pytest.mark.parametrize("end", ["client", "server"])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_window_that_raises_reaches_nobody_whenever_it_does(seed: int, end: str) -> None:
+    tunnel = BadTunnel(FaultyLayer(seed, {"window.raise": 0.05}), end, faults=LOSSY)
+    play(tunnel)
+    assert tunnel.faulty.counts
+    tunnel.faulty.setFaults({})
+    tunnel.close()
