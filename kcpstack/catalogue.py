@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Generic, TypeVar
 
 from twisted.logger import Logger
 from twisted.plugin import getPlugins
 
 from kcpstack.interfaces import ILayerFactory
 
-__all__ = ["Catalogue"]
+__all__ = ["Catalogue", "installed"]
 
 Factory = TypeVar("Factory", bound=ILayerFactory)
+
+
+@cache
+def installed() -> Sequence[Any]:
+    """The layers of all kinds, looked for once in a process: that reads directories, imports modules, and says of each one
+    that is broken what is wrong with it."""
+    return list(getPlugins(ILayerFactory))
 
 
 class Catalogue(Generic[Factory]):
@@ -21,14 +29,12 @@ class Catalogue(Generic[Factory]):
     ``noun`` is what they make, ``interface`` (an ILayerFactory) what they provide, and ``unavailable`` has the names
     of ours that cannot be had on this machine, each with the reason.
 
-    Looking takes milliseconds, and reads directories: what ``find`` has found it remembers.  The other questions look anew
-    at what is installed.  What is wrong with a plug-in is logged once."""
+    What is wrong with a plug-in is logged once."""
 
     def __init__(self, noun: str, interface: type[Factory], unavailable: Mapping[str, str] | None = None) -> None:
         self.noun = noun
         self.interface = interface
         self.unavailable = {} if unavailable is None else unavailable
-        self._found: dict[str, Factory] = {}
         self._complaints: set[str] = set()
 
     def names(self) -> list[str]:
@@ -40,21 +46,20 @@ class Catalogue(Generic[Factory]):
 
         Raises ValueError, with the known names in its text, where there is none; and with the reason
         where it is one of ours that cannot be had on this machine."""
-        if name in self._found:
-            return self._found[name]
         factories = self.factories()
         if name not in factories:
             known = f"there are {', '.join(sorted(factories))}"
             if name in self.unavailable:
                 raise ValueError(f"the {self.noun} {name} cannot be had: {self.unavailable[name]}; {known}")
             raise ValueError(f"no {self.noun} called {name[:SHOWN_MAX]!r} is installed; {known}")
-        self._found[name] = factories[name]
         return factories[name]
 
     def factories(self) -> dict[str, Factory]:
         """All factories by name.  One that is broken, or whose name is taken, is logged and left out."""
         found: dict[str, Factory] = {}
-        for factory in getPlugins(self.interface):
+        for factory in installed():
+            if not self.interface.providedBy(factory):
+                continue
             try:
                 name = _nameOf(factory)
                 first = found.setdefault(name, factory)
@@ -82,8 +87,8 @@ class Catalogue(Generic[Factory]):
 
 def _nameOf(factory: ILayerFactory) -> str:
     name = factory.name
-    if not isinstance(name, str) or not name or ":" in name:
-        raise TypeError(f"its name is {name!r}, not a str without colons")
+    if not isinstance(name, str) or not name.isprintable() or not name or ":" in name or " " in name:
+        raise TypeError(f"its name is {name!r}, not a printable str without colons and spaces")
     return name
 
 

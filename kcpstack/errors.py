@@ -25,7 +25,8 @@ class PeerClosedDown(ConnectionLost):
 
 
 class PeerRestarted(ConnectionLost):
-    """The other end is there, but has forgotten the session: it was started anew."""
+    """The other end is there, but has forgotten the session: it was started anew.  That shows where another session is
+    answered, so with ``mux``; elsewhere the end is that of PeerSilent."""
 
 
 class PeerBrokeProtocol(ConnectionLost):

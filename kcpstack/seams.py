@@ -86,14 +86,24 @@ def checkLayers(settings: Settings) -> None:
     """Find out at the start what would fail later.  Raises ValueError, with what would do, where the named layers and
     the numbers do not fit each other."""
     layers = layersOf(settings)
-    cipher = batchCipher(layers.cipher.build(bytes(KEY_LENGTH), bytes))
+    cipher = batchCipher(_built("crypt", layers.cipher, bytes(KEY_LENGTH), bytes))
     checkRoom(settings.mtu, TRANSPORTS.find(settings.transport).overhead + cipher.overhead)
     if settings.datashard and settings.parityshard:
         try:
-            layers.erasure.build(settings.datashard, settings.parityshard)
+            _built("erasure", layers.erasure, settings.datashard, settings.parityshard)
         except ValueError as error:
             given = f"--datashard {settings.datashard} --parityshard {settings.parityshard}"
             raise ValueError(f"{given}: {error} (--erasure {settings.erasure})") from None
+
+
+def _built(option: str, factory: Any, *arguments: Any) -> Any:
+    """What a factory builds; ValueError where it fails, for a line instead of a traceback."""
+    try:
+        return factory.build(*arguments)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f"--{option} {factory.name}: this layer cannot be used, it failed with {error!r}") from error
 
 
 def checkRoom(mtu: int, overhead: int) -> None:

@@ -56,8 +56,7 @@ def test_onlyWhatOpenSSLMayBeBuiltWithoutCanBeUnavailable() -> None:
 
 
 def test_aCipherThatThisMachineLacksIsAnErrorThatSaysWhyAndListsTheOthers(monkeypatch: Any) -> None:
-    monkeypatch.setattr(CIPHERS, "_found", {})
-    monkeypatch.setattr(catalogue, "getPlugins", lambda interface: iter([Factory("good")]))
+    monkeypatch.setattr(catalogue, "installed", lambda: [Factory("good")])
     monkeypatch.setattr(CIPHERS, "unavailable", {"sm4": "there is no SM4 here"})
     with pytest.raises(ValueError, match="^the cipher sm4 cannot be had: there is no SM4 here; there are good$"):
         findCipher("sm4")
@@ -96,8 +95,7 @@ def test_theOthersStandWhereOneIsUnavailable(monkeypatch: Any) -> None:
 def test_brokenPluginsAreLoggedAndTheOthersStay(monkeypatch: Any) -> None:
     good = Factory("good")
     plugins = [Nameless(), Factory(None), Factory(["a"]), good]
-    monkeypatch.setattr(CIPHERS, "_found", {})
-    monkeypatch.setattr(catalogue, "getPlugins", lambda interface: iter(plugins))
+    monkeypatch.setattr(catalogue, "installed", lambda: plugins)
     with capturedLogs() as logged:
         assert cipherNames() == ["good"]
     assert len(logged) == 3
@@ -106,11 +104,9 @@ def test_brokenPluginsAreLoggedAndTheOthersStay(monkeypatch: Any) -> None:
 
 def test_ofTwoWithOneNameTheFirstWinsAndTheClashIsLogged(monkeypatch: Any) -> None:
     first, second = Factory("same"), Factory("same")
-    monkeypatch.setattr(CIPHERS, "_found", {})
-    monkeypatch.setattr(catalogue, "getPlugins", lambda interface: iter([first, first, second]))
+    monkeypatch.setattr(catalogue, "installed", lambda: [first, first, second])
     with capturedLogs() as logged:
         for _ in range(3):
-            monkeypatch.setattr(CIPHERS, "_found", {})
             assert findCipher("same") is first
     [clash] = logged
     assert (clash["first"], clash["other"]) == (first, second)
@@ -133,7 +129,7 @@ def test_bytesOfACommandLineThatAreNotUTF8CountAsTheyAre() -> None:
     assert derivePass(b"\xff".decode("utf-8", "surrogateescape")) != derivePass("ÿ")
 
 
-def test_whatHasBeenFoundIsNotLookedForAgain(monkeypatch: Any) -> None:
+def test_whatIsInstalledIsLookedForOnce(monkeypatch: Any) -> None:
     aes = findCipher("aes")
     monkeypatch.setattr(catalogue, "getPlugins", None)
     assert findCipher("aes") is aes

@@ -12,8 +12,10 @@ import pytest
 from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
+from zope.interface import implementer
 
 from kcpstack import catalogue, seams
+from kcpstack.interfaces import IErasureCodeFactory
 from kcpstack.kernels.congestion import FixedWindow, SlowStart
 from kcpstack.kernels.reedsolomon import ReedSolomon
 from kcpstack.layers.snappy import SnappyCodec
@@ -30,6 +32,14 @@ class Factory:
     def __init__(self, name: Any, overhead: int = 0) -> None:
         self.name = name
         self.overhead = overhead
+
+
+@implementer(IErasureCodeFactory)
+class Code(Factory):
+    """One of erasure codes."""
+
+    def build(self, dataShards: int, parityShards: int) -> Any:
+        raise KeyError("nothing")
 
 
 def kcptun(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -54,9 +64,9 @@ def test_what_is_not_installed_is_an_error_that_names_what_is(seam: Any) -> None
         seam.catalogue.find("nix")
 
 
-@pytest.mark.parametrize("name", [None, "", 3, "a:b", ["a"]])
+@pytest.mark.parametrize("name", [None, "", 3, "a:b", "a b", "a\nb", ["a"]])
 def test_a_name_that_no_option_could_spell_is_left_out_and_logged(monkeypatch: Any, name: Any) -> None:
-    monkeypatch.setattr(catalogue, "getPlugins", lambda interface: iter([Factory(name), Factory("good")]))
+    monkeypatch.setattr(catalogue, "installed", lambda: [Code(name), Code("good")])
     with capturedLogs() as logged:
         assert seams.ERASURE_CODES.names() == ["good"]
     assert len(logged) == 1
@@ -174,3 +184,12 @@ def test_every_seam_has_an_option(tmp_path: Path) -> None:
     from kcpstack.options import TABLE
 
     assert {seam.option for seam in SEAMS} <= {option.name for option in TABLE}
+
+
+def test_a_layer_that_fails_when_it_is_built_is_refused_with_a_line(monkeypatch: Any) -> None:
+    monkeypatch.setattr(catalogue, "installed", lambda: [*OURS, Code("boom")])
+    with pytest.raises(ValueError, match=r"^--datashard 10 --parityshard 3: --erasure boom: this layer cannot be used"):
+        checkLayers(ClientSettings(erasure="boom"))
+
+
+OURS = catalogue.installed()

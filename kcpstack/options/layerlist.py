@@ -41,8 +41,9 @@ def _cost(seam: Seam, factory: Any) -> str:
 
 def _owner(factory: Any, owners: dict[str, str]) -> str:
     """The package that brought a factory, with its version: by the module of its class."""
-    module = type(factory).__module__.partition(".")[0]
-    return owners.get(module, module)
+    module = type(factory).__module__
+    top = module.partition(".")[0]
+    return module if top == "twisted" else owners.get(top, top)  # many packages bring something of that
 
 
 def _owners() -> dict[str, str]:
