@@ -37,7 +37,7 @@ from kcpstack.testing.tracedlayers import adapterFor
 if TYPE_CHECKING:
     from kcpstack.seams import Layers
 
-__all__ = ["DISSECTORS", "Place", "Trace", "TracingLayer", "openTrace", "traced"]
+__all__ = ["DISSECTORS", "FILE_LIMIT", "PACKET_LIMIT", "Place", "Trace", "TracingLayer", "openTrace", "traced"]
 
 DISSECTORS = Path(__file__).with_name("kcptun.lua")  # for Wireshark's -X lua_script:...
 
