@@ -126,6 +126,11 @@ class KCPClientEndpoint:
         address = KCPAddress(settings.remoteaddr.host, settings.remoteaddr.port)
         return _Connecting(protocolFactory, address, self._sessions).begin(self._timeout)
 
+    def close(self) -> defer.Deferred[None]:
+        """End all connections as the reactor's shutdown does (kcpstack/shutdown.py).  The Deferred fires when no socket and
+        no timer is left; then it may connect again.  For tests, and for who stops before the reactor does."""
+        return self._sessions.close()
+
     def _newClient(self) -> Client:
         settings = self.settings
         factory = self._world.transports(settings)
@@ -181,6 +186,11 @@ class _Sessions:
             self._idle = self._reactor.callLater(IDLE, self._idled, client)
         elif not client.answered:
             self._close(client)
+
+    def close(self) -> defer.Deferred[None]:
+        """End them all.  Fires when they are over."""
+        self._stopIdle()
+        return defer.DeferredList(self._drainAll()).addCallback(_nothing)
 
     def _drainAll(self) -> list[defer.Deferred[Any]]:
         return [
@@ -402,6 +412,12 @@ class KCPPort:
             self._factory.doStop()
         return defer.succeed(None)
 
+    def close(self) -> defer.Deferred[None]:
+        """Stop listening, and end all connections as the reactor's shutdown does (kcpstack/shutdown.py).  The Deferred fires
+        when no socket and no timer is left."""
+        self.stopListening()
+        return defer.DeferredList(self._drainAll()).addCallback(_nothing)
+
     def getHost(self) -> KCPAddress:
         """Where it listens, as a KCPAddress with the real port; of a range, the first."""
         assert self._host is not None, "it has never listened"
@@ -417,6 +433,10 @@ class KCPPort:
             ended(server, self._closewait).addCallback(lambda outcome, server: self._over(server), server)
             for server in list(self._servers)
         ]
+
+
+def _nothing(results: object) -> None:
+    """Nobody needs to know how each ended: the log does."""
 
 
 def _sayDoubts(settings: ClientSettings | ServerSettings) -> None:
