@@ -9,7 +9,8 @@ From the wire up::
     ICongestionControl   how much may be in flight
     ICompressor          a byte stream to a smaller one, and back
 
-Each of them has a factory, found through ``twisted.plugin`` by its name (docs/layers.rst), as has what the server connects streams to, IRelayTarget.
+Each of them has a factory, found through ``twisted.plugin`` by its name (docs/layers.rst), but for the ARQ.  So is
+IRelayTarget, what the server connects streams to.
 
 Above KCP it is plain Twisted: a session is an ``ITransport``, smux is an ``IProtocol`` on it, and
 each of its streams is an ``IStreamTransport``, so that any protocol can sit there.

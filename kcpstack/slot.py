@@ -17,7 +17,7 @@ from kcpstack.stack import Port, Surroundings
 if TYPE_CHECKING:
     from kcpstack.client import Client
 
-__all__ = ["Dialling", "Slot"]
+__all__ = ["PAUSE_FIRST", "Dialling", "Slot"]
 
 # Makes the datagram transport towards (numeric host, port).
 NewTransport = Callable[["tuple[str, int]"], IDatagramTransport]
@@ -55,8 +55,8 @@ class Dialling:
         return self.settings.remoteaddr
 
     def dial(self, owner: Slot) -> defer.Deferred[Link]:
-        """A new link for ``owner``, which lives for ``owner.life`` seconds, once the name is resolved.  It tries a port of the server's range at
-        random, but none that has not answered of late, while there are others."""
+        """A new link for ``owner``, which lives for ``owner.life`` seconds, once the name is resolved.  It tries a port
+        of the server's range at random, but none that has not answered of late, while there are others."""
         name = self.address.host
         resolved = defer.maybeDeferred(self._resolveName, name)
         return resolved.addCallback(self._open, name, owner)
@@ -188,15 +188,17 @@ class Slot:
 
     def _failed(self, reason: Failure) -> None:
         self._call = None
-        self._dialLater()
+        if self._keepsReady:
+            self.dialLater()
         if not reason.check(defer.CancelledError):
             why = reason.getErrorMessage()  # said once in a while: each connection dials
             peer, findings = self._dialling.address, self._dialling.around.findings
             findings.warn(("dial", peer, why), "No session to {peer}: {why}", peer=peer, why=why)
         self._client.dialFailed(reason)
 
-    def _dialLater(self) -> None:
-        if self._keepsReady and self._redial is None and not self.trying:
+    def dialLater(self) -> None:
+        """Dial a new session after a pause, unless that is under way."""
+        if self._redial is None and not self.trying:
             spread = 0.5 + self._dialling.random(1024) / 2048
             self._redial = self._clock.callLater(self._pause * spread, self._dialAgain)
             self._pause = min(self._pause * 2, PAUSE_MAX)
@@ -264,8 +266,8 @@ class Slot:
         healthy = self.healthy
         if healthy is None:
             self._cancel("_expiry")
-        if healthy is None or healthy.expired or self._outdated:
-            self._dialLater()
+        if self._keepsReady and (healthy is None or healthy.expired or self._outdated):
+            self.dialLater()
         self._client.linkEnded(link)
 
 

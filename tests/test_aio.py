@@ -33,7 +33,7 @@ ENOUGH = 32 << 20  # bytes; more than all buffers on the way
 MEGABYTES = 4
 DATA = b"".join(hashlib.sha256(bytes([i])).digest() * 512 for i in range(64)) * MEGABYTES
 
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+OnConnection = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
 def run(program: Coroutine[Any, Any, Any]) -> Any:
@@ -65,9 +65,9 @@ async def close(writer: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def serving(handler: Handler = echo) -> AsyncIterator[tuple[str, int]]:
-    """Where ``handler`` is served."""
-    async with await aio.start_server(handler, HERE, 0, **OPTIONS) as server:
+async def serving(served: OnConnection = echo) -> AsyncIterator[tuple[str, int]]:
+    """Where ``served`` is called for each connection."""
+    async with await aio.start_server(served, HERE, 0, **OPTIONS) as server:
         yield server.sockets[0].getsockname()
 
 

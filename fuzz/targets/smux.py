@@ -226,68 +226,62 @@ class Session:
         assert self.clock.getDelayedCalls() == []
 
 
+ANNOUNCE, LEAVE = record(FRAME, b"\3\5\0"), record(FRAME, b"\3\6\0")
+OPENED, DATA = record(FRAME, b"\1\0\0"), record(FRAME, b"\0\0\0\x20\1")
+
+
 def seeds() -> Iterator[bytes]:
-    server, client = b"\1\0", b"\0\0"
-    open3, data3 = record(FRAME, b"\1\0\0"), record(FRAME, b"\0\0\0\x20\1")
-    for name in INSIDE:
-        direction = DIRECTIONS[0]
-        yield (
-            b"\1\0\0\0\0\0"
-            + record(ANY, stream(name, direction)[:700])
-            + record(CALL, b"\0\0\0\1")
-            + record(TIME, b"\x20")
-        )
-    for wrong in (b"\2\4\3\0\3\0\0\0abc", b"\2\0\1\0\3\0\0\0a", b"\1\4\x08\0\3\0\0\0" + bytes(8)):
-        yield b"\1\0\0\0\0\0" + record(ANY, bytes([wrong[0]]) + b"\0\0\0\3\0\0\0" + wrong)
+    yield from capturedSeeds()
     for version in (b"\0", b"\1"):
         for compressed in (b"\0", b"\1"):
             for half in (b"\0", b"\1"):
-                begin = server[:1] + compressed + version + half + b"\0\0"
-                announce, leave = record(FRAME, b"\3\5\0"), record(FRAME, b"\3\6\0")
-                yield (
-                    begin
-                    + open3
-                    + data3 * 3
-                    + record(CALL, b"\0\0\0\3") * 2
-                    + record(FRAME, b"\2\0\0")
-                    + record(CALL, b"\0\5")
-                )
-                yield (
-                    begin
-                    + announce
-                    + open3
-                    + record(CALL, b"\0\2")
-                    + data3 * 40
-                    + record(TIME, b"\xc8")
-                    + record(CALL, b"\0\3")
-                    + leave
-                )
-                yield (
-                    begin
-                    + open3
-                    + record(FRAME, b"\1\1\0")
-                    + record(FRAME, b"\4\0\0\1\0\0\1\0\0")
-                    + record(PEER_READS, b"\0")
-                    + record(CALL, b"\0\0\xff\xff") * 5
-                    + record(PEER_READS, b"\1")
-                    + record(TIME, b"\xff") * 2
-                )
-                yield begin + open3 + record(CALL, b"\0\0\xff\xff") * 5 + record(TIME, b"\x20")
-                begin = client[:1] + compressed + version + half + b"\1\0"
-                yield (
-                    begin
-                    + record(OPEN)
-                    + record(CALL, b"\0\0\0\3")
-                    + data3
-                    + record(FRAME, b"\4\0\0\0\0\1\0\0\0\1\0")
-                    + record(CALL, b"\0\6")
-                )
-                yield (
-                    begin
-                    + record(OPEN) * 3
-                    + announce
-                    + leave
-                    + record(FRAME, b"\2\0\0")
-                    + record(SESSION_CALL, b"\0")
-                    + record(FRAME, b"\3\0\0")
-                )
+                yield from (b"\1" + compressed + version + half + b"\0\0" + each for each in serverSeeds())
+                yield from (b"\0" + compressed + version + half + b"\1\0" + each for each in clientSeeds())
+
+
+def capturedSeeds() -> Iterator[bytes]:
+    """What Go clients said to a server, and what nobody should."""
+    for name in INSIDE:
+        said = stream(name, DIRECTIONS[0])[:700]
+        yield b"\1\0\0\0\0\0" + record(ANY, said) + record(CALL, b"\0\0\0\1") + record(TIME, b"\x20")
+    for wrong in (b"\2\4\3\0\3\0\0\0abc", b"\2\0\1\0\3\0\0\0a", b"\1\4\x08\0\3\0\0\0" + bytes(8)):
+        yield b"\1\0\0\0\0\0" + record(ANY, bytes([wrong[0]]) + b"\0\0\0\3\0\0\0" + wrong)
+
+
+def serverSeeds() -> Iterator[bytes]:
+    """Steps of a server: a short stream, one that ends, one whose peer reads late, one whose peer never says how much."""
+    writes = record(CALL, b"\0\0\xff\xff") * 5
+    yield OPENED + DATA * 3 + record(CALL, b"\0\0\0\3") * 2 + record(FRAME, b"\2\0\0") + record(CALL, b"\0\5")
+    yield (
+        ANNOUNCE
+        + OPENED
+        + record(CALL, b"\0\2")
+        + DATA * 40
+        + record(TIME, b"\xc8")
+        + record(CALL, b"\0\3")
+        + LEAVE
+    )
+    yield (
+        OPENED
+        + record(FRAME, b"\1\1\0")
+        + record(FRAME, b"\4\0\0\1\0\0\1\0\0")
+        + record(PEER_READS, b"\0")
+        + writes
+        + record(PEER_READS, b"\1")
+        + record(TIME, b"\xff") * 2
+    )
+    yield OPENED + writes + record(TIME, b"\x20")
+
+
+def clientSeeds() -> Iterator[bytes]:
+    """Steps of a client: one stream, with an update of its window; and three on a session that is to end."""
+    update = record(FRAME, b"\4\0\0\0\0\1\0\0\0\1\0")
+    yield record(OPEN) + record(CALL, b"\0\0\0\3") + DATA + update + record(CALL, b"\0\6")
+    yield (
+        record(OPEN) * 3
+        + ANNOUNCE
+        + LEAVE
+        + record(FRAME, b"\2\0\0")
+        + record(SESSION_CALL, b"\0")
+        + record(FRAME, b"\3\0\0")
+    )

@@ -117,7 +117,8 @@ def _relayTarget(text: str) -> RelayTarget | None:
     try:
         RELAY_TARGETS.find(name)
     except ValueError as error:
-        raise ValueError(f"give an address, or @ and one of {', '.join(RELAY_TARGETS.names())} ({str(error).partition('; there are')[0]})") from None
+        names, why = ", ".join(RELAY_TARGETS.names()), str(error).partition("; there are")[0]
+        raise ValueError(f"give an address, or @ and one of {names} ({why})") from None
     return RelayTarget(name, argument)
 
 
