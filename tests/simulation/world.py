@@ -18,6 +18,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[2]  # of the checkout
+if __name__ == "__main__":  # its own code is replayed, whatever is installed
+    sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+
 from highnumbers import numbersBefore
 from invariants import Invariants
 from relays import clientRelays, connectRelayed, serverRelays
@@ -37,7 +41,6 @@ from kcpstack.testing.network import SimulatedNetwork, SimulatedTransport
 
 __all__ = ["CIPHERS", "CLIENT_END", "OTHER_CIPHERS", "SERVER", "SERVER_END", "SLOW_CIPHERS", "Life", "World"]
 
-ROOT = Path(__file__).resolve().parents[2]  # of the checkout
 SERVER = ("10.0.0.1", 29900)
 CLIENT_END, SERVER_END = "client", "server"
 PATIENCE = 3600  # virtual seconds; the worst worlds lose a third of all datagrams
@@ -363,7 +366,6 @@ class World:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
     from replay import main
 
     sys.exit(main())
