@@ -16,7 +16,7 @@ from kcpstack.layers.relay import RelayFactory
 from kcpstack.layers.smux import SmuxSession
 from kcpstack.link import CONNECT_TIMEOUT, REFUSAL_PATIENCE, Link
 from kcpstack.options import ClientSettings
-from kcpstack.slot import Dialling, NewTransport, Slot
+from kcpstack.slot import PAUSE_FIRST, Dialling, NewTransport, Slot
 from kcpstack.stack import Surroundings
 
 __all__ = ["ANSWER_TIMEOUT", "Client"]
@@ -54,7 +54,7 @@ class Client:
         self._leaving: list[Slot] = []  # no longer wanted, but there are streams on them
         self._next = 0  # the slot whose turn it is
         self._waiting: dict[defer.Deferred[IStreamTransport], IProtocol] = {}  # and the protocol of each
-        self._lastFailure: Failure | None = None
+        self._trouble = IN_DOUBT  # why nobody answers, as far as we know
         self._drain: Drain | None = None
         self._retired: Callable[[], None] | None = None  # to be called when there is no session any more
 
@@ -208,8 +208,7 @@ class Client:
         self._waiting.pop(opened, None)
 
     def _unanswered(self, result: object, seconds: float) -> NoReturn:
-        why = f": {self._lastFailure.getErrorMessage()}" if self._lastFailure is not None else f": {IN_DOUBT}"
-        raise TimeoutError(string=f"{self._settings.remoteaddr} has not answered for {seconds:.0f} s{why}")
+        raise TimeoutError(string=f"{self._settings.remoteaddr} has not answered for {seconds:.0f} s: {self._trouble}")
 
     def _failWaiting(self, reason: Failure) -> None:
         waiting, self._waiting = self._waiting, {}
@@ -230,13 +229,14 @@ class Client:
     def dialFailed(self, reason: Failure) -> None:
         """There is no address, or no socket.  Nobody waits for that to change, unless another session
         may be answered."""
-        self._lastFailure = reason
+        self._trouble = reason.getErrorMessage()
         if not any(slot.trying for slot in self._slots):
             self._failWaiting(reason)
 
     def linkEnded(self, link: Link) -> None:
         """``link`` is over."""
-        self._lastFailure = link.failure or self._lastFailure
+        if link.failure is not None:
+            self._trouble = link.failure.getErrorMessage()
         self._leaving = [slot for slot in self._leaving if slot.links]
         if self._drain is not None:
             self._drain.sessionEnded(link.mux)
@@ -245,7 +245,18 @@ class Client:
         elif self._likeTCP and link.failure is not None and link.failure.check(ConnectionRefusedError):
             self._failWaiting(link.failure)
         elif self._waiting and not any(slot.trying for slot in self._slots):
+            self._dialForWaiting(link)
+
+    def _dialForWaiting(self, ended: Link) -> None:
+        """Dial for those who wait: at once, but not again and again where sessions end as soon as they are dialled."""
+        if self._clock.seconds() - ended.dialledAt >= PAUSE_FIRST:
             self._dialAll()
+            return
+        reason = ended.failure or ended.mux.failure
+        if reason is not None:
+            self._trouble = f"a session to it ended at once: {reason.type.__name__}: {reason.getErrorMessage()}"
+        for slot in self._slots:
+            slot.dialLater()
 
 
 IN_DOUBT = "is a server there, with the same key and cipher, and does a firewall let its UDP through?"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -35,7 +37,9 @@ from kcpstack.closing import FAREWELL
 from kcpstack.endpoints import IDLE
 from kcpstack.errors import PeerAborted, PeerBrokeProtocol, PeerClosedDown, PeerRestarted, PeerSilent
 from kcpstack.interfaces import IStreamTransport
+from kcpstack.layers.snappy import SnappyCodec
 from kcpstack.link import REFUSAL_PATIENCE
+from kcpstack.seams import layersOf
 
 both = pytest.mark.parametrize("mux", [False, True])
 
@@ -128,6 +132,54 @@ def test_a_refusal_that_was_forged_stops_nobody() -> None:
     client.refused()
     assert world.run(lambda: connected.called, 3)
     assert result(connected).made == 1
+
+
+class Raising:
+    """A compressor from outside that always raises, and its factory."""
+
+    name = "raising"
+
+    def build(self) -> Any:
+        return self
+
+    def compress(self, data: bytes) -> bytes:
+        raise ZeroDivisionError("by a stranger")
+
+    decompress = compress
+
+
+class Damaging(SnappyCodec):
+    """What it makes can be restored by nobody."""
+
+    name = "damaging"
+
+    def build(self) -> Any:
+        return Damaging()
+
+    def compress(self, data: bytes) -> bytes:
+        return b"\xff\x06\x00\x00sNaPpY\x00\x08\x00\x00junkjunk"
+
+
+@both
+def test_sessions_that_end_as_soon_as_they_are_dialled_are_not_dialled_again_at_once(mux: bool) -> None:
+    world = World()
+    endpoint = world.client(mux=mux, timeout=30, layers=lambda it: replace(layersOf(it), compressor=Raising()))
+    attempt = endpoint.connect(Counting())
+    world.advance(31)
+    assert 4 <= len(world.sockets.dialled) <= 8
+    why = failure(attempt)
+    assert why.check(TimeoutError) and "ZeroDivisionError" in why.getErrorMessage()
+    world.advance(120)
+    assert world.leftovers() == NOTHING
+
+
+def test_a_server_whose_answer_is_damaged_is_asked_again_after_a_pause_and_the_timeout_says_why() -> None:
+    world = World()
+    world.listen(layers=lambda it: replace(layersOf(it), compressor=Damaging()))
+    attempt = world.client(timeout=10).connect(Counting())
+    world.advance(11)
+    assert 3 <= len(world.sockets.dialled) <= 6
+    assert "PeerBrokeProtocol" in failure(attempt).getErrorMessage()
 
 
 def test_a_name_that_is_not_known_fails_at_once() -> None:

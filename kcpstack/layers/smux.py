@@ -104,6 +104,7 @@ class SmuxSession:
         self.peerCuts = False  # the peer has ended all streams, rather than one
         self._leaveHeard: Callable[[], None] | None = None
         self._leaveTimer: IDelayedCall | None = None
+        self.failure: Failure | None = None  # why it ended
         self.streamsLost = 0  # that the session's end took with it
         self._bytesLost = 0  # that were queued on them
         self._unread = 0  # bytes that wait for paused protocols, all streams
@@ -433,6 +434,7 @@ class SmuxSession:
         if not self._up:
             return
         self._up = False
+        self.failure = reason
         for timer in (self._timer, self._leaveTimer):
             if timer is not None and timer.active():
                 timer.cancel()

@@ -292,6 +292,7 @@ class CompressedTransport(PassingTransport):
             try:
                 compressed = self._compressor.compress(data)
             except Exception:  # noqa: BLE001 - a stranger's compressor must not stop who writes
+                self._damage = Failure()
                 self._log.failure("Session with {peer} ended: it could not be compressed", peer=shown(self.getPeer()))
                 self.abortConnection()
                 return
