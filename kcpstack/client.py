@@ -254,7 +254,7 @@ class Client:
             return
         reason = ended.failure or ended.mux.failure
         if reason is not None:
-            self._trouble = f"a session to it ended at once: {reason.type.__name__}: {reason.getErrorMessage()}"
+            self._trouble = f"a session to it ended at once: {type(reason.value).__name__}: {reason.getErrorMessage()}"
         for slot in self._slots:
             slot.dialLater()
 

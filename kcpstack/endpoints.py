@@ -103,6 +103,8 @@ class KCPClientEndpoint:
         layers: Callable[[Settings], Layers] | None = None,
         **options: Any,
     ) -> None:
+        if not isinstance(timeout, (int, float)) or not 0 < timeout < float("inf"):
+            raise ValueError(f"timeout={timeout!r}: give a number of seconds above 0")
         self.settings = clientSettings(host, port, mux, options)
         self.counters = counters or Counters()
         self._timeout = timeout
@@ -233,7 +235,11 @@ class _Connecting:
 
     def begin(self, timeout: float) -> defer.Deferred[IProtocol]:
         """Ask for a stream.  Returns a Deferred of the protocol on it."""
-        self._factory.doStart()
+        try:
+            self._factory.doStart()
+        except Exception:  # noqa: BLE001 - it is told to whoever asked for the connection
+            self._sessions.giveBack(self._client)
+            return defer.fail()
         self._opening = self._client.openStream(_Connection(self), timeout)
         self._opening.addErrback(self._failed)
         return self._connected
@@ -246,8 +252,11 @@ class _Connecting:
             protocol = self._factory.buildProtocol(stream.getPeer())
             if protocol is None:
                 raise NoProtocol()
-        except Exception:  # noqa: BLE001 - it is told to whoever asked for the connection
-            self._connected.errback(Failure())
+        except Exception as error:  # it is told to whoever asked for the connection
+            if not self._connected.called:
+                self._connected.errback(Failure())
+            elif not isinstance(error, NoProtocol):
+                raise
             return None
         return protocol
 
@@ -263,12 +272,14 @@ class _Connecting:
 
     def _failed(self, reason: Failure) -> None:
         self._opening = None
-        self.over()
         error = reason.value
         if isinstance(error, CannotListenError):  # of our socket, whose address the user never gave
             reason = Failure(getConnectError(error.socketError))
-        if not self._connected.called:
-            self._connected.errback(reason)
+        try:
+            self.over()
+        finally:
+            if not self._connected.called:
+                self._connected.errback(reason)
 
     def _cancelled(self, connected: defer.Deferred[IProtocol]) -> None:
         connected.errback(ConnectingCancelledError(self._address))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -29,6 +30,7 @@ from twisted.internet.error import (
 )
 from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
 from twisted.internet.ssl import PrivateCertificate, optionsForClientTLS
+from twisted.logger import globalLogPublisher
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface.verify import verifyObject
 
@@ -241,6 +243,74 @@ def test_a_factory_that_makes_no_protocol_fails_the_connection(make) -> None:
     port.stopListening()
     world.advance(10)
     assert world.leftovers() == NOTHING
+
+
+class Unwilling(Counting):
+    """A factory whose ``method`` raises."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        setattr(self, method, self.refuse)
+
+    def refuse(self, *_: Any) -> Any:
+        raise ZeroDivisionError
+
+
+@both
+def test_a_factory_that_cannot_be_started_fails_the_connection_and_leaves_nothing(mux: bool) -> None:
+    world = World()
+    world.listen()
+    assert failure(world.client(mux=mux).connect(Unwilling("doStart"))).check(ZeroDivisionError)
+    world.advance(1)
+    assert len(world.sockets.open) == 1  # the server's
+
+
+@pytest.fixture
+def logged() -> Any:
+    """The types of the exceptions that were logged."""
+    found: list[Any] = []
+
+    def observe(event: dict[str, Any]) -> None:
+        if "log_failure" in event:
+            found.append(event["log_failure"].type)
+
+    globalLogPublisher.addObserver(observe)
+    yield found
+    globalLogPublisher.removeObserver(observe)
+
+
+def test_whoever_connects_hears_of_the_timeout_though_the_factory_cannot_be_stopped(logged: Any) -> None:
+    world = World()
+    attempt = world.client(timeout=3).connect(Unwilling("doStop"))
+    world.advance(4)
+    assert failure(attempt).check(TimeoutError)
+    gc.collect()
+    assert logged == [ZeroDivisionError]
+    assert world.leftovers() == NOTHING
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_factory_that_cancels_while_it_builds_and_has_no_protocol_is_told_once(raises: bool, logged: Any) -> None:
+    world = World()
+    world.listen()
+
+    def cancels() -> None:
+        attempt.cancel()
+        if raises:
+            raise ZeroDivisionError
+
+    factory = Counting(cancels)
+    attempt = world.client().connect(factory)
+    world.advance(5)
+    assert failure(attempt).check(ConnectingCancelledError)
+    assert logged == [ZeroDivisionError] * raises
+    assert factory.stops == 1
+
+
+@pytest.mark.parametrize("timeout", [None, "5", 0, -1, float("nan"), float("inf")])
+def test_a_timeout_that_is_no_number_of_seconds_is_refused(timeout: Any) -> None:
+    with pytest.raises(ValueError, match="^timeout=.*: give a number of seconds above 0$"):
+        World().client(timeout=timeout)
 
 
 def test_a_protocol_that_raises_when_it_is_connected_fails_the_connection() -> None:
