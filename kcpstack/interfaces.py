@@ -9,8 +9,8 @@ From the wire up::
     ICongestionControl   how much may be in flight
     ICompressor          a byte stream to a smaller one, and back
 
-Each of them has a factory, found through ``twisted.plugin`` by its name (docs/layers.rst), but for the ARQ.  So is
-IRelayTarget, what the server connects streams to.
+Each of them has a factory, found through ``twisted.plugin`` by its name (docs/layers.rst), but for the ARQ.
+So is IRelayTarget, what the server connects streams to.
 
 Above KCP it is plain Twisted: a session is an ``ITransport``, smux is an ``IProtocol`` on it, and
 each of its streams is an ``IStreamTransport``, so that any protocol can sit there.
@@ -75,12 +75,12 @@ class IDatagramTransport(Interface):
     """A way to send and receive datagrams, in batches.  The bottom of the stack.
 
     An *address* is a tuple that begins with a host (str, numeric) and a port (int); what follows is the
-    transport's own, and all of it hashable: datagrams with equal addresses come from one peer.  Addresses should
-    stay the same while the peer does, since a session moves with its address (docs/layers.rst)."""
+    transport's own, and all of it hashable: datagrams with equal addresses come from one peer.  Addresses
+    should stay the same while the peer does, since a session moves with its address (docs/layers.rst)."""
 
     overhead: int = Attribute(
-        "Bytes that it puts around each datagram, as part of --mtu: an int, 0 for plain UDP.  As many are free in "
-        "front of each datagram of an outbound batch."
+        "Bytes that it puts around each datagram, as part of --mtu: an int, 0 for plain UDP.  As many are "
+        "free in front of each datagram of an outbound batch."
     )
 
     def startListening(receiver: IDatagramReceiver) -> None:
@@ -115,9 +115,9 @@ class IDatagramReceiver(Interface):
         """Datagrams have arrived, with ``batch.addresses`` filled in.  The batch and its buffer
         are the transport's again on return; until then the receiver may change both.
 
-        The addresses of datagrams that the cipher refuses are gone from ``batch.addresses`` on return (or it is None,
-        of a receiver that does not say).  A transport that learns anything from who calls should look there: all
-        else may be forged."""
+        The addresses of datagrams that the cipher refuses are gone from ``batch.addresses`` on return (or it
+        is None, of a receiver that does not say).  A transport that learns anything from who calls should
+        look there: all else may be forged."""
 
     def connectionRefused() -> None:
         """The network said that nobody listens at our fixed peer (ICMP).  A hint: it can be
@@ -127,18 +127,20 @@ class IDatagramReceiver(Interface):
 class IDatagramTransportFactory(ILayerFactory):
     """Makes the datagram transports of one name, for ``--transport``.
 
-    ``context`` is a :class:`kcpstack.transports.TransportContext`: the reactor, counters, random bytes, and the options
-    of sockets.  ``ports`` (a range) are all those of --remoteaddr or --listen.  Nothing is opened before
-    ``startListening``."""
+    ``context`` is a :class:`kcpstack.transports.TransportContext`: the reactor, counters, random bytes, and
+    the options of sockets.  ``ports`` (a range) are all those of --remoteaddr or --listen.  Nothing is opened
+    before ``startListening``."""
 
     overhead: int = Attribute("As of the transports that it makes.")
 
     def dial(context: TransportContext, host: str, port: int, ports: range) -> IDatagramTransport:
-        """Return an IDatagramTransport with one fixed peer, the server at ``host`` (numeric).  ``port`` is the one
-        of ``ports`` that this session tries: what has only one port at a time takes that.  Called for each session."""
+        """Return an IDatagramTransport with one fixed peer, the server at ``host`` (numeric).  ``port`` is
+        the one of ``ports`` that this session tries: what has only one port at a time takes that.  Called for
+        each session."""
 
     def listen(context: TransportContext, host: str, ports: range) -> IDatagramTransport:
-        """Return an IDatagramTransport for a server at ``host`` (numeric or a name; empty for every address)."""
+        """Return an IDatagramTransport for a server at ``host`` (numeric or a name; empty for every
+        address)."""
 
 
 class IPacketCipher(Interface):
@@ -183,9 +185,10 @@ class ICipherFactory(ILayerFactory):
         """Return an IPacketCipher or IBatchCipher.
 
         ``key`` is 32 bytes (what kcptun derives from ``--key``: use what you need of it) and
-        ``randomBytes(n)`` returns n random bytes fit for nonces.  Called for each port: by a server once, by a
-        client for each session.  All ciphers of a tunnel, at both ends and after each restart, have one key, so no two
-        of them may use a nonce twice.  Raises ValueError, with what would do, where this machine has no such cipher."""
+        ``randomBytes(n)`` returns n random bytes fit for nonces.  Called for each port: by a server once, by
+        a client for each session.  All ciphers of a tunnel, at both ends and after each restart, have one
+        key, so no two of them may use a nonce twice.  Raises ValueError, with what would do, where this
+        machine has no such cipher."""
 
 
 class IErasureCode(Interface):
@@ -213,17 +216,17 @@ class IErasureCodeFactory(ILayerFactory):
         """Return an IErasureCode.  Raises ValueError, with what would do, where it has none for these
         numbers.  Called for each session and direction; one object may serve many.
 
-        The numbers are the user's, or the peer's, who may choose them and which shards are lost at will: any two from
-        1 on with a sum of 256 at most.  Refuse what costs too much.  A call of ``build``, and one of ``encode`` or
-        ``reconstruct`` for shards of 1500 bytes, holds up every session while it runs: milliseconds are usual,
-        and more than some tens of them too much."""
+        The numbers are the user's, or the peer's, who may choose them and which shards are lost at will: any
+        two from 1 on with a sum of 256 at most.  Refuse what costs too much.  A call of ``build``, and one of
+        ``encode`` or ``reconstruct`` for shards of 1500 bytes, holds up every session while it runs:
+        milliseconds are usual, and more than some tens of them too much."""
 
 
 class ICongestionControl(Interface):
     """How many segments may be in flight.  One object a session; the ARQ tells it what happens.
 
-    ``now`` is in milliseconds; ``inFlight`` counts segments sent and not yet acknowledged, after what is told: those
-    that are lost count, until they are acknowledged."""
+    ``now`` is in milliseconds; ``inFlight`` counts segments sent and not yet acknowledged, after what is
+    told: those that are lost count, until they are acknowledged."""
 
     window: int = Attribute("Segments that may be in flight now: an int from 1.")
 
@@ -241,8 +244,8 @@ class ICongestionControlFactory(ILayerFactory):
     """Makes the congestion controls of one name, for ``--congestion``."""
 
     def build(sendWindow: int) -> ICongestionControl:
-        """Return a new ICongestionControl, whose window is at most ``sendWindow`` (--sndwnd) segments.  Called for
-        each session."""
+        """Return a new ICongestionControl, whose window is at most ``sendWindow`` (--sndwnd) segments.
+        Called for each session."""
 
 
 class IARQ(Interface):
@@ -257,17 +260,22 @@ class IARQ(Interface):
     conv: int = Attribute("The number of the conversation, on every datagram: an int.")
     srtt: float | None = Attribute("The smoothed round trip in ms, or None before the first sample.")
     rto: float = Attribute("The retransmission timeout in ms, before any backoff.")
-    heardAt: float | None = Attribute("When the peer last sent what fits what it acknowledged before, or None: a ``now``.")
+    heardAt: float | None = Attribute(
+        "When the peer last sent what fits what it acknowledged before, or None: a ``now``."
+    )
     answeredAt: float | None = Attribute(
-        "When the peer last showed that it hears us: by an ack, or by telling its window.  A ``now``, or None."
+        "When the peer last showed that it hears us: by an ack, or by telling its window.  A ``now``, or "
+        "None."
     )
     strained: bool = Attribute(
-        "True once a segment had to be sent three times, or the peer has sent three times what it need not have: "
-        "a reason to ask why.  Whoever does sets it to False."
+        "True once a segment had to be sent three times, or the peer has sent three times what it need not "
+        "have: a reason to ask why.  Whoever does sets it to False."
     )
     probing: bool = Attribute("Whether a probe has still to leave: a bool.")
     repeats: int = Attribute("Pushes that came again since the last one that was new: an int.")
-    longestArrived: int = Attribute("Data bytes of the longest segment of ours that was acknowledged by itself: an int.")
+    longestArrived: int = Attribute(
+        "Data bytes of the longest segment of ours that was acknowledged by itself: an int."
+    )
     unsent: int = Attribute("Bytes written and not yet sent for the first time: an int.")
     window: int = Attribute("Bytes that may be in flight now, as far as the windows let them: an int.")
     unacknowledged: int = Attribute("Segments sent and not yet acknowledged: an int.")
@@ -296,7 +304,8 @@ class IARQ(Interface):
 
     def oldest() -> Segment | None:
         """The segment in flight with the lowest sn, or None: an object with ``data`` (bytes-like), ``sn``,
-        ``sent`` and ``firstSent`` (each a ``now``) and ``acknowledged`` (bool, which turns True when it is)."""
+        ``sent`` and ``firstSent`` (each a ``now``) and ``acknowledged`` (bool, which turns True when it
+        is)."""
 
     def inFlight(length: int, most: int) -> list[Segment]:
         """The first ``most`` segments in flight with ``length`` bytes of data or more, as a list of such
@@ -328,9 +337,9 @@ class ICompressor(Interface):
         it without waiting for more."""
 
     def decompress(data: bytes) -> bytes:
-        """Return the bytes restored from what arrived (bytes, cut anywhere, some 64 KiB at most); possibly none yet.
-        Raises ValueError where the stream is damaged: it is then of no more use.  What is kept
-        for later is bounded, and so is how much a byte may become."""
+        """Return the bytes restored from what arrived (bytes, cut anywhere, some 64 KiB at most); possibly
+        none yet.  Raises ValueError where the stream is damaged: it is then of no more use.  What is kept for
+        later is bounded, and so is how much a byte may become."""
 
 
 class ICompressorFactory(ILayerFactory):
@@ -369,5 +378,5 @@ class IRelayTarget(ILayerFactory):
     """What a server connects streams to.  ``--target @NAME`` or ``--target @NAME:ARGUMENT`` selects it."""
 
     def endpoint(reactor: Any, argument: str) -> IStreamClientEndpoint:
-        """Return an IStreamClientEndpoint, which is connected for each stream.  ``argument`` is the text after
-        the colon, or empty.  Raises ValueError, with what would do, where it is wrong."""
+        """Return an IStreamClientEndpoint, which is connected for each stream.  ``argument`` is the text
+        after the colon, or empty.  Raises ValueError, with what would do, where it is wrong."""

@@ -31,7 +31,13 @@ def run(*command: object, status: int = 0, **options: object) -> str:
     """Run a command that ends with ``status``; return what it printed."""
     words = list(map(str, command))
     done = subprocess.run(
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, text=True, timeout=2 * MINUTE, **options
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        text=True,
+        timeout=2 * MINUTE,
+        **options,
     )
     assert done.returncode == status, done.stdout
     return done.stdout
@@ -44,8 +50,8 @@ def outside() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def exampleCommand(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``kcptun`` of a fresh environment in which pip has installed kcpstack and the example, from copies and without
-    the network; what both depend on is borrowed."""
+    """``kcptun`` of a fresh environment in which pip has installed kcpstack and the example, from copies and
+    without the network; what both depend on is borrowed."""
     directory = tmp_path_factory.mktemp("example")
     leftOut = shutil.ignore_patterns("__pycache__", "dropin.cache", "*.egg-info", "build")
     for name in ("kcpstack", "twisted"):

@@ -46,7 +46,11 @@ def test_it_imports_only_what_is_public() -> None:
 def test_it_touches_no_private_attribute_of_anybody_else() -> None:
     for source in (EXAMPLE / "kcpstack_example").glob("*.py"):
         for node in ast.walk(ast.parse(source.read_text())):
-            if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            if (
+                isinstance(node, ast.Attribute)
+                and node.attr.startswith("_")
+                and not node.attr.startswith("__")
+            ):
                 assert isinstance(node.value, ast.Name), f"{source.name}:{node.lineno}"
                 assert node.value.id == "self", f"{source.name}:{node.lineno}"
 
@@ -55,7 +59,9 @@ def test_the_stack_leaves_a_transport_the_addresses_that_it_believes() -> None:
     clock = Clock()
     around = Surroundings(clock, Counters(), random.Random("believed").randbytes)
     network = SimulatedNetwork(clock, seed=1)
-    port = Port(network.transport(("10.0.0.1", 29900)), ServerSettings(key="secret", crypt="aes-128-gcm"), around)
+    port = Port(
+        network.transport(("10.0.0.1", 29900)), ServerSettings(key="secret", crypt="aes-128-gcm"), around
+    )
     genuine = outboundBatch(1400, port.overhead)
     genuine.append(bytes(24))
     port.crypt.seal(genuine)
@@ -75,7 +81,9 @@ def test_the_list_has_all_six_with_their_package_and_version(exampleCommand: Pat
 
 
 def test_the_installed_layers_pass_the_shipped_suites(exampleCommand: Path, tmp_path: Path) -> None:
-    tests = shutil.copytree(EXAMPLE / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    tests = shutil.copytree(
+        EXAMPLE / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__")
+    )
     python = exampleCommand.with_name("python")
     said = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests, cwd=tmp_path, env=outside())
     assert " passed" in said

@@ -33,7 +33,9 @@ def test_public_names_are_exported_and_documented(module: str) -> None:
 @pytest.mark.parametrize("module", PUBLIC)
 def test_no_public_module_is_in_a_private_place(module: str) -> None:
     assert not any(part.startswith("_") for part in module.split("."))
-    assert PUBLIC[module] != ALL or "kernels" not in module, "kernels may be compiled: name what is public of them"
+    assert PUBLIC[module] != ALL or "kernels" not in module, (
+        "kernels may be compiled: name what is public of them"
+    )
 
 
 def imports(source: Path) -> Iterator[tuple[str, str]]:
@@ -47,17 +49,22 @@ def imports(source: Path) -> Iterator[tuple[str, str]]:
 
 def test_the_documentation_takes_only_what_is_public() -> None:
     pages = [*(CHECKOUT / "docs").glob("*.rst"), CHECKOUT / "README.md"]
-    included = {each for page in pages for each in re.findall(r"literalinclude:: \.\./(\S+\.py)", page.read_text())}
+    included = {
+        each for page in pages for each in re.findall(r"literalinclude:: \.\./(\S+\.py)", page.read_text())
+    }
     assert "tests/test_kit_page.py" in included
     for source in [*pages, *(CHECKOUT / "examples").glob("*.py"), *map(CHECKOUT.joinpath, included)]:
         for module, name in imports(source):
             public = PUBLIC.get(module, ())
-            isModule = f"{module}.{name}" in PUBLIC
-            assert isModule or name in (import_module(module).__all__ if public == ALL else public), (source, module, name)
+            if f"{module}.{name}" not in PUBLIC:
+                names = import_module(module).__all__ if public == ALL else public
+                assert name in names, f"{source} imports {module}.{name}"
 
 
 def test_the_signatures_of_interfaces_name_only_what_is_public() -> None:
-    (block,) = (node for node in ast.parse(Path(interfaces.__file__).read_text()).body if isinstance(node, ast.If))
+    (block,) = (
+        node for node in ast.parse(Path(interfaces.__file__).read_text()).body if isinstance(node, ast.If)
+    )
     for node in block.body:
         assert isinstance(node, ast.ImportFrom)
         public = PUBLIC[node.module or ""]

@@ -44,8 +44,8 @@ class ErasureCodeConformance:
     """The one to test."""
 
     most: int = 256
-    """The most shards of a group, data and parity, that the code has.  A peer chooses these numbers: have no more than
-    you can rebuild in some tens of milliseconds."""
+    """The most shards of a group, data and parity, that the code has.  A peer chooses these numbers: have no
+    more than you can rebuild in some tens of milliseconds."""
 
     def newCode(self, dataShards: int, parityShards: int) -> IErasureCode:
         """Make a code: with the factory, unless this is overridden."""
@@ -77,9 +77,24 @@ class ErasureCodeConformance:
                 raise AssertionError(f"{d} data and {p} parity shards were taken: {code!r}")
 
     def test_any_numbers_give_a_code_or_are_refused(self) -> None:
-        for d, p in ((1, 1), (1, 255), (255, 1), (128, 128), (256, 1), (1, 256), (200, 57), (1000, 3), (10, 200)):
-            code = checkRaisesOnly((ValueError,), partial(self.newCode, d, p), f"a code of {d} and {p} shards")
-            check(code is not None or d + p > self.most, f"no code of {d} and {p} shards, and {self.most} may be")
+        for d, p in (
+            (1, 1),
+            (1, 255),
+            (255, 1),
+            (128, 128),
+            (256, 1),
+            (1, 256),
+            (200, 57),
+            (1000, 3),
+            (10, 200),
+        ):
+            code = checkRaisesOnly(
+                (ValueError,), partial(self.newCode, d, p), f"a code of {d} and {p} shards"
+            )
+            check(
+                code is not None or d + p > self.most,
+                f"no code of {d} and {p} shards, and {self.most} may be",
+            )
 
     # ---------------------------------------------------------------- parity
 
@@ -92,7 +107,10 @@ class ErasureCodeConformance:
     def test_parity_shards_are_bytes_in_a_list(self) -> None:
         parity = self.newCode(3, 2).encode(sampleShards(3))
         check(type(parity) is list, f"encode returns a list, not {type(parity)}")
-        check({type(shard) for shard in parity} == {bytes}, f"parity shards are {set(map(type, parity))}, not bytes")
+        check(
+            {type(shard) for shard in parity} == {bytes},
+            f"parity shards are {set(map(type, parity))}, not bytes",
+        )
 
     def test_short_shards_count_as_padded_with_zero_bytes(self) -> None:
         for d, p in smallCodes():
@@ -100,13 +118,19 @@ class ErasureCodeConformance:
             longest = max(map(len, shards))
             padded = [shard.ljust(longest, b"\0") for shard in shards]
             code = self.newCode(d, p)
-            check(code.encode(shards) == code.encode(padded), f"a {d}/{p} code tells short shards from padded ones")
+            check(
+                code.encode(shards) == code.encode(padded),
+                f"a {d}/{p} code tells short shards from padded ones",
+            )
 
     def test_parity_is_the_same_always(self) -> None:
         for d, p in smallCodes():
             shards = sampleShards(d)
             one, other = self.newCode(d, p), self.newCode(d, p)
-            check(one.encode(shards) == other.encode(shards), f"two {d}/{p} codes make other parity of the same data")
+            check(
+                one.encode(shards) == other.encode(shards),
+                f"two {d}/{p} codes make other parity of the same data",
+            )
 
     def test_every_byte_of_the_data_is_in_the_parity(self) -> None:
         for d, p in smallCodes():
@@ -119,7 +143,9 @@ class ErasureCodeConformance:
                     changed[position] = 1
                     parity = code.encode([*shards[:index], bytes(changed), *shards[index + 1 :]])
                     unmoved = [i for i in range(p) if parity[i] == plain[i]]
-                    check(not unmoved, f"parity {unmoved} of a {d}/{p} code knows nothing of data shard {index}")
+                    check(
+                        not unmoved, f"parity {unmoved} of a {d}/{p} code knows nothing of data shard {index}"
+                    )
 
     def test_shards_of_one_byte_and_of_a_datagram_can_be_encoded(self) -> None:
         for longest in (1, 2, 1500):
@@ -137,7 +163,10 @@ class ErasureCodeConformance:
                 for held in combinations(range(d + p), size):
                     rebuilt = code.reconstruct({index: group[index] for index in held})
                     wanted = set(range(d)) - set(held)
-                    check(set(rebuilt) == wanted, f"{d}/{p}, of {held}: rebuilt {set(rebuilt)}, missing {wanted}")
+                    check(
+                        set(rebuilt) == wanted,
+                        f"{d}/{p}, of {held}: rebuilt {set(rebuilt)}, missing {wanted}",
+                    )
                     assertRebuilt(rebuilt, shards)
 
     def test_codes_of_usual_sizes_survive_the_worst(self) -> None:
@@ -164,7 +193,10 @@ class ErasureCodeConformance:
             rebuilt = code.reconstruct(dict(list(enumerate(group))[p:]))
             longest = max(map(len, shards))
             lengths = [len(shard) for shard in rebuilt.values()]
-            check(all(length <= longest for length in lengths), f"rebuilt {lengths} bytes, the longest has {longest}")
+            check(
+                all(length <= longest for length in lengths),
+                f"rebuilt {lengths} bytes, the longest has {longest}",
+            )
 
     def test_the_order_in_which_shards_came_does_not_matter(self) -> None:
         shards = sampleShards(5)
@@ -215,10 +247,16 @@ class ErasureCodeConformance:
             {2: b"\xff" * 3, 3: b"a", 4: b"", 5: b"b"},
             {1: b"long" * 300, 2: b"x", 3: b"y", 4: b"short parity"},
         ):
-            rebuilt = checkRaisesOnly((ValueError,), partial(code.reconstruct, shards), f"reconstruct({shards!r})")
+            rebuilt = checkRaisesOnly(
+                (ValueError,), partial(code.reconstruct, shards), f"reconstruct({shards!r})"
+            )
             if rebuilt is not None:
-                check(set(rebuilt) == set(range(4)) - set(shards), f"of {sorted(shards)} came {sorted(rebuilt)}")
-                check({type(shard) for shard in rebuilt.values()} <= {bytes}, f"rebuilt {rebuilt!r}: not bytes")
+                check(
+                    set(rebuilt) == set(range(4)) - set(shards), f"of {sorted(shards)} came {sorted(rebuilt)}"
+                )
+                check(
+                    {type(shard) for shard in rebuilt.values()} <= {bytes}, f"rebuilt {rebuilt!r}: not bytes"
+                )
 
     def test_after_a_refusal_it_goes_on(self) -> None:
         code = self.newCode(4, 2)
@@ -250,7 +288,9 @@ class ErasureCodeConformance:
         rebuilt = code.reconstruct({2: b"\1", 3: b"\2", 4: b"\3"})
         rebuiltCopy = dict(rebuilt)
         code.reconstruct({1: b"\4", 3: b"\5", 4: b"\6"})
-        check(parity == copy and rebuilt == rebuiltCopy, "a later call changed what an earlier one had returned")
+        check(
+            parity == copy and rebuilt == rebuiltCopy, "a later call changed what an earlier one had returned"
+        )
 
     def test_one_group_does_not_change_what_the_next_one_gives(self) -> None:
         code = self.newCode(3, 2)
@@ -298,7 +338,10 @@ class ErasureCodeConformance:
 
         for work in (make, rebuild):
             lines = linesRun(work)
-            check(lines <= LINES_MAX, f"a code of {d} and {self.most - d} shards took {lines} lines: too long for one group")
+            check(
+                lines <= LINES_MAX,
+                f"a code of {d} and {self.most - d} shards took {lines} lines: too long for one group",
+            )
 
     def test_what_is_kept_is_bounded(self) -> None:
         code = self.newCode(10, 3)

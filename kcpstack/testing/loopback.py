@@ -21,7 +21,8 @@ __all__ = ["LOCAL", "DatagramRecorder", "SocketClock", "freePorts"]
 
 
 class SocketClock(Clock):
-    """Virtual time and real sockets: a reactor as far as datagram transports need one (IReactorTime, IReactorFDSet).
+    """Virtual time and real sockets: a reactor as far as datagram transports need one (IReactorTime,
+    IReactorFDSet).
 
     ``turn`` lets everybody read and write who can, and a little time pass."""
 
@@ -94,7 +95,10 @@ class DatagramRecorder:
         """See IDatagramReceiver."""
         addresses = batch.addresses
         check(addresses is not None, "a batch came without addresses")
-        check(len(addresses or ()) == len(batch), f"{len(batch)} datagrams came with {len(addresses or ())} addresses")
+        check(
+            len(addresses or ()) == len(batch),
+            f"{len(batch)} datagrams came with {len(addresses or ())} addresses",
+        )
         self.batches.append(len(batch))
         self.arrived += zip(map(bytes, batch), addresses or ())
         for start, end in zip(batch.starts, batch.ends):
@@ -109,8 +113,8 @@ class DatagramRecorder:
 def freePorts(count: int) -> range:
     """``count`` UDP ports in a row on which nobody listens now, and that the system deals out to nobody.
 
-    Where processes look for some at once, chance keeps them apart: so there are no two runs with the same ports.
-    Raises RuntimeError where it finds none."""
+    Where processes look for some at once, chance keeps them apart: so there are no two runs with the same
+    ports.  Raises RuntimeError where it finds none."""
     chance = random.SystemRandom()
     for _ in range(PORT_TRIES):
         first = chance.randrange(LOWEST, HIGHEST - count)

@@ -43,7 +43,9 @@ class HoppingTunnel(InstalledTunnel):
     With ``links`` there is a bad link in front of each port, on a range of its own: so the server sees
     another address of the client behind each, as behind a symmetric NAT."""
 
-    def __init__(self, directory: Path, command: Path, wire: Wire, extra: int = 0, links: bool = False) -> None:
+    def __init__(
+        self, directory: Path, command: Path, wire: Wire, extra: int = 0, links: bool = False
+    ) -> None:
         super().__init__(directory, command, wire)
         self.ports = range(0)
         self.links: list[Link] = []
@@ -62,12 +64,14 @@ class HoppingTunnel(InstalledTunnel):
                 if attempt == PORT_TRIES - 1 or IN_USE not in written:
                     raise
                 self._stopListening()
-        self._launch("client", ["--localaddr", f"{LOCAL}:0", "--remoteaddr", f"{LOCAL}:{called[0]}-{called[-1]}"])
+        self._launch(
+            "client", ["--localaddr", f"{LOCAL}:0", "--remoteaddr", f"{LOCAL}:{called[0]}-{called[-1]}"]
+        )
         self.port = self.client.port("tcp")
 
     def _listen(self) -> range:
-        """Start all that listens on ports of our choice; return which of them the client calls.  Raises AssertionError
-        where one of the processes does not begin: somebody may have been quicker."""
+        """Start all that listens on ports of our choice; return which of them the client calls.  Raises
+        AssertionError where one of the processes does not begin: somebody may have been quicker."""
         ports = freePorts(PORTS + self._extra + (PORTS if self._linked else 0))
         self.ports = ports[: PORTS + self._extra]
         listen = f"{LOCAL}:{ports[0]}-{ports[PORTS - 1]}"
@@ -99,8 +103,8 @@ class HoppingTunnel(InstalledTunnel):
 
 @pytest.fixture
 def begun(exampleCommand: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """``begun(kind, wire, ...)``: a started tunnel of that class, ended after the test; it fails where one of the
-    processes logged a traceback or ended by itself."""
+    """``begun(kind, wire, ...)``: a started tunnel of that class, ended after the test; it fails where one of
+    the processes logged a traceback or ended by itself."""
     made: list[Tunnel] = []
 
     def begin(kind: Any, wire: Wire, **settings: Any) -> Any:
@@ -172,7 +176,9 @@ def test_the_server_itself_echoes_and_half_closes(begun: Callable[..., Any]) -> 
     it = begun(InstalledTunnel, Wire(extra=("--transport", "hop")), targetOption="@echo")
     sent = random.Random(1).randbytes(300_000)
     with socket.create_connection((LOCAL, it.port), timeout=60) as connection:
-        sender = threading.Thread(target=lambda: (connection.sendall(sent), connection.shutdown(socket.SHUT_WR)))
+        sender = threading.Thread(
+            target=lambda: (connection.sendall(sent), connection.shutdown(socket.SHUT_WR))
+        )
         sender.start()
         received = b""
         while data := connection.recv(65_536):

@@ -5,17 +5,17 @@ On the wire::
     nonce, 12 bytes | ciphertext, as long as the datagram | tag, 16 bytes
 
 Two datagrams sealed under one key with one nonce give both away, and with them the means to forge more.  Here
-nobody can agree on nonces: all sessions, in both directions and after each restart, use the one key that comes of
-``--key``.  Twelve random bytes for each datagram would do for 2**32 datagrams (then two of them are equal with a
-chance of 2**-33), which a fast tunnel has sent in some hours.  So a nonce is
+nobody can agree on nonces: all sessions, in both directions and after each restart, use the one key that
+comes of ``--key``.  Twelve random bytes for each datagram would do for 2**32 datagrams (then two of them are
+equal with a chance of 2**-33), which a fast tunnel has sent in some hours.  So a nonce is
 
     prefix, 8 random bytes, new for each cipher | number of the datagram, 4 bytes
 
-Within a cipher no number comes twice: after the last one it takes another prefix.  Two ciphers meet only where
-their prefixes do: of 2**20 sessions any two, with a chance of 2**-25.
+Within a cipher no number comes twice: after the last one it takes another prefix.  Two ciphers meet only
+where their prefixes do: of 2**20 sessions any two, with a chance of 2**-25.
 
-The prefix goes in the clear, so that whoever watches sees which datagrams one cipher sealed.  A datagram that is
-recorded and sent again opens again: KCP above knows what it had.
+The prefix goes in the clear, so that whoever watches sees which datagrams one cipher sealed.  A datagram that
+is recorded and sent again opens again: KCP above knows what it had.
 """
 
 from __future__ import annotations

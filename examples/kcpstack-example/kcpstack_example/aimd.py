@@ -1,7 +1,7 @@
 """A congestion control: additive increase, and a half at each loss, for ``--congestion halving``.
 
-The window grows by what is acknowledged until the first loss, and by one segment a round trip afterwards.  A loss
-halves it, once for each flight: the other losses of that flight tell nothing new.  It asks only what was
+The window grows by what is acknowledged until the first loss, and by one segment a round trip afterwards.  A
+loss halves it, once for each flight: the other losses of that flight tell nothing new.  It asks only what was
 acknowledged and what was lost, never how long that took, so jitter cannot mislead it.
 """
 
@@ -30,8 +30,8 @@ class Halving:
         self._timedOutAt: float | None = None
 
     def acknowledged(self, segments: int, inFlight: int, now: float) -> None:
-        """See ICongestionControl.  The flight that had a loss opens nothing.  A window that is not half full has not
-        been tried, and does not grow."""
+        """See ICongestionControl.  The flight that had a loss opens nothing.  A window that is not half full
+        has not been tried, and does not grow."""
         if self._reacting:
             self._reacting = max(0, self._reacting - segments)
             return

@@ -1,10 +1,11 @@
 """A compressor: deflate by the standard library's zlib (RFC 1950, 1951), for ``--compressor zlib``.
 
-Each write ends with a sync flush, so that the peer can restore all of it at once.  A flush costs five bytes and
-what would have been gained over the border, which buys that a tunnel does not wait.
+Each write ends with a sync flush, so that the peer can restore all of it at once.  A flush costs five bytes
+and what would have been gained over the border, which buys that a tunnel does not wait.
 
-Deflate makes up to 1032 bytes of one; a peer that has the key could fill our memory with that.  We write BLOCK bytes
-between two flushes at most, so what we restore of a peer like us is bounded far lower; more is refused.
+Deflate makes up to 1032 bytes of one; a peer that has the key could fill our memory with that.  We write
+BLOCK bytes between two flushes at most, so what we restore of a peer like us is bounded far lower; more is
+refused.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from kcpstack.interfaces import ICompressor, ICompressorFactory
 __all__ = ["DeflateCodec", "DeflateFactory"]
 
 BLOCK = 2048  # plain bytes between two flushes
-BLOCK_LEAST = 16  # bytes that such a block takes at least: eight matches of 258 bytes are 13, and a flush is 5
+BLOCK_LEAST = 16  # bytes that such a block takes: eight matches of 258 bytes are 13, and a flush is 5
 LEVEL = 6  # zlib's own compromise
 
 
 @implementer(ICompressor)
 class DeflateCodec:
-    """Both directions of one session's stream.  Kept for later: zlib's window of 32 KiB each way, and its state."""
+    """Both directions of one session's stream.  Kept for later: zlib's window of 32 KiB each way, and its
+    state."""
 
     def __init__(self) -> None:
         self._packer = zlib.compressobj(LEVEL)
@@ -35,11 +37,15 @@ class DeflateCodec:
         """See ICompressor."""
         parts: list[bytes] = []
         for start in range(0, len(data), BLOCK):
-            parts += (self._packer.compress(data[start : start + BLOCK]), self._packer.flush(zlib.Z_SYNC_FLUSH))
+            parts += (
+                self._packer.compress(data[start : start + BLOCK]),
+                self._packer.flush(zlib.Z_SYNC_FLUSH),
+            )
         return b"".join(parts)
 
     def decompress(self, data: bytes) -> bytes:
-        """See ICompressor.  What one call returns is at most BLOCK for each BLOCK_LEAST bytes, and a BLOCK."""
+        """See ICompressor.  What one call returns is at most BLOCK for each BLOCK_LEAST bytes, and a
+        BLOCK."""
         if self._damage is None and data:
             try:
                 restored = self._restorer.decompress(data, BLOCK + len(data) * BLOCK // BLOCK_LEAST)

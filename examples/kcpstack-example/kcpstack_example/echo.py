@@ -1,8 +1,9 @@
-"""A relay target that sends back what it gets, for ``--target @echo``: a tunnel to try out without a server behind it.
+"""A relay target that sends back what it gets, for ``--target @echo``: a tunnel to try out without a server
+behind it.
 
-Nothing is connected.  The endpoint gives its protocol a transport that is both ends: what is written comes back
-in a later turn of the reactor.  Flow control is a TCP connection's: a protocol that pauses is given nothing,
-and who writes more than BUFFER bytes to one that does is paused.
+Nothing is connected.  The endpoint gives its protocol a transport that is both ends: what is written comes
+back in a later turn of the reactor.  Flow control is a TCP connection's: a protocol that pauses is given
+nothing, and who writes more than BUFFER bytes to one that does is paused.
 """
 
 from __future__ import annotations
@@ -99,7 +100,12 @@ class EchoTransport:
             return
         self._pieces.append(data)
         self._held += len(data)
-        if self._producer is not None and self._streaming and self._held > BUFFER and not self._producerPaused:
+        if (
+            self._producer is not None
+            and self._streaming
+            and self._held > BUFFER
+            and not self._producerPaused
+        ):
             self._producerPaused = True
             self._producer.pauseProducing()
         self._later()
@@ -109,7 +115,8 @@ class EchoTransport:
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
-        """Close when all that was written has been written: that is now.  What has not come back does not any more."""
+        """Close when all that was written has been written: that is now.  What has not come back does not any
+        more."""
         if not self.disconnected:
             self.disconnecting = True
             self._later()
@@ -188,7 +195,12 @@ class EchoTransport:
             self._readEnded()
 
     def _refill(self) -> None:
-        if self._producer is not None and self._producerPaused and self._held <= BUFFER // 2 and not self.disconnected:
+        if (
+            self._producer is not None
+            and self._producerPaused
+            and self._held <= BUFFER // 2
+            and not self.disconnected
+        ):
             self._producerPaused = not self._streaming
             self._producer.resumeProducing()
 

@@ -1,7 +1,7 @@
 """An erasure code: Reed-Solomon by the package reedsolo, for ``--erasure reedsolo``.
 
-reedsolo knows messages: to d bytes it adds p, and where it is told which p of the d + p are lost it gives them
-back.  Here the bytes at one place of all shards are such a message:
+reedsolo knows messages: to d bytes it adds p, and where it is told which p of the d + p are lost it gives
+them back.  Here the bytes at one place of all shards are such a message:
 
     shard 0      a0  a1  a2 ...          message 0 is a0 b0 c0, and its check bytes are p0 q0
     shard 1      b0  b1  b2 ...
@@ -9,17 +9,17 @@ back.  Here the bytes at one place of all shards are such a message:
     parity 0     p0  p1  p2 ...
     parity 1     q0  q1  q2 ...
 
-To ask it for each of some 1400 columns would take milliseconds a group.  But the code is linear: a check byte is a
-sum (which is XOR) of the data bytes, each times a weight that depends on its place alone.  A message with a single
-1 in it shows the weights of that place, so reedsolo is asked d times, when a code is made.  ``bytes.translate`` then
-multiplies a whole shard by a weight, and XOR of two big integers adds two shards.
+To ask it for each of some 1400 columns would take milliseconds a group.  But the code is linear: a check byte
+is a sum (which is XOR) of the data bytes, each times a weight that depends on its place alone.  A message
+with a single 1 in it shows the weights of that place, so reedsolo is asked d times, when a code is made.
+``bytes.translate`` then multiplies a whole shard by a weight, and XOR of two big integers adds two shards.
 
-It is the same with what is lost.  What the shards that are left add to the parity is taken out of it, so that all data
-shards that are left count as zero; then each lost one is a sum of as many parity shards, and messages with a single 1
-among these show the weights.
+It is the same with what is lost.  What the shards that are left add to the parity is taken out of it, so that
+all data shards that are left count as zero; then each lost one is a sum of as many parity shards, and
+messages with a single 1 among these show the weights.
 
-The code differs from kcptun's own (kcpstack's ``reedsolomon``), which puts no polynomial's roots into its parity but
-values: both ends need this one.
+The code differs from kcptun's own (kcpstack's ``reedsolomon``), which puts no polynomial's roots into its
+parity but values: both ends need this one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from kcpstack.interfaces import IErasureCode, IErasureCodeFactory
 __all__ = ["ReedSoloCode", "ReedSoloFactory"]
 
 MESSAGE = 255  # bytes in one of reedsolo's over GF(2^8)
-SHARDS_MAX = 64  # the numbers are a peer's: a new pattern of loss is decoded in 30 ms at most, and with 255 in 1.7 s
+SHARDS_MAX = 64  # a peer chooses the numbers: decoding takes up to 30 ms, and with 255 it would be 1.7 s
 FIELD = 0x11D  # its polynomial: reedsolo's default, but written down, since both ends need the same
 CODES_KEPT = 16  # of different parameters; a server has one for each kind of client
 PATTERNS_KEPT = 64  # of loss: few recur, and one is at most 1 KiB
@@ -45,10 +45,11 @@ Rows = tuple[bytes, ...]  # of weights
 
 @implementer(IErasureCode)
 class ReedSoloCode:
-    """See kcpstack.interfaces.IErasureCode.  Without state that matters: any number of sessions may share one.
+    """See kcpstack.interfaces.IErasureCode.  Without state that matters: any number of sessions may share
+    one.
 
-    Encoding costs d * p passes over a shard.  Rebuilding m shards costs d * m passes, and a pattern of loss that is
-    new m messages for reedsolo to decode, each in a time that grows with m * (d + p)."""
+    Encoding costs d * p passes over a shard.  Rebuilding m shards costs d * m passes, and a pattern of loss
+    that is new m messages for reedsolo to decode, each in a time that grows with m * (d + p)."""
 
     def __init__(self, dataShards: int, parityShards: int) -> None:
         self.dataShards = dataShards
@@ -68,7 +69,9 @@ class ReedSoloCode:
         d, total = self.dataShards, self.dataShards + self.parityShards
         outside = [index for index in shards if not 0 <= index < total]
         if outside or len(shards) < d:
-            raise ValueError(f"{len(shards)} shards of which {len(outside)} are no group's, and {d} are needed")
+            raise ValueError(
+                f"{len(shards)} shards of which {len(outside)} are no group's, and {d} are needed"
+            )
         missing = tuple(index for index in range(d) if index not in shards)
         if not missing:
             return {}
@@ -85,8 +88,8 @@ class ReedSoloCode:
         return {index: weightedSum(row, left).to_bytes(length, "little") for index, row in zip(missing, rows)}
 
     def _decodedRows(self, missing: tuple[int, ...], used: tuple[int, ...]) -> Rows:
-        """For each of the ``missing`` data shards its weights for the parity shards that are ``used``, as many, where
-        all other data is zero."""
+        """For each of the ``missing`` data shards its weights for the parity shards that are ``used``, as
+        many, where all other data is zero."""
         total = self.dataShards + self.parityShards
         lost = [*missing, *(index for index in range(self.dataShards, total) if index not in used)]
         columns = []
@@ -107,7 +110,9 @@ class ReedSoloFactory:
     def build(self, dataShards: int, parityShards: int) -> ReedSoloCode:
         """See IErasureCodeFactory."""
         if dataShards < 1 or parityShards < 1 or dataShards + parityShards > SHARDS_MAX:
-            raise ValueError(f"give at least one data and one parity shard, and {SHARDS_MAX} at most together")
+            raise ValueError(
+                f"give at least one data and one parity shard, and {SHARDS_MAX} at most together"
+            )
         return code(dataShards, parityShards)
 
 
@@ -123,7 +128,8 @@ def unitMessages(length: int) -> Iterable[bytearray]:
 
 
 def weightedSum(weights: Iterable[int], shards: Iterable[bytes]) -> int:
-    """The sum of weight * shard, as an integer whose lowest byte is the first; so the shorter count as padded."""
+    """The sum of weight * shard, as an integer whose lowest byte is the first; so the shorter count as
+    padded."""
     total = 0
     for weight, shard in zip(weights, shards):
         total ^= int.from_bytes(shard.translate(products(weight)), "little")

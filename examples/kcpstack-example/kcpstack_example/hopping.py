@@ -1,24 +1,26 @@
 """A datagram transport that hops over a range of UDP ports, for ``--transport hop``.
 
 For networks where whoever watches slows down or cuts what stays on one port for long.  With ``--remoteaddr
-host:3000-3009`` here and ``--listen :3000-3009`` there, a client sends from one socket of its own to one of the
-server's ports for TURN seconds, then to another, at random.  The server answers from the port that was called last.
+host:3000-3009`` here and ``--listen :3000-3009`` there, a client sends from one socket of its own to one of
+the server's ports for TURN seconds, then to another, at random.  The server answers from the port that was
+called last.
 
-Why turns, and not another port for each datagram: a burst leaves in one system call and in one order, and a NAT
-that gives each of our peer's ports a port of its own (a symmetric one) moves the session once a turn, not with
-each datagram.
+Why turns, and not another port for each datagram: a burst leaves in one system call and in one order, and a
+NAT that gives each of our peer's ports a port of its own (a symmetric one) moves the session once a turn, not
+with each datagram.
 
-Why one socket: the server tells peers apart by (host, port), whichever of its own ports they call, so a session
-stays where it is while its client hops.
+Why one socket: the server tells peers apart by (host, port), whichever of its own ports they call, so a
+session stays where it is while its client hops.
 
-A port that is filtered costs a turn of datagrams, which the layers above send again: one that has been called and
-has not answered is left out for RETRY seconds, while there are others.  Should none answer, all are tried in turn.
-Where only the answers are filtered, a client that downloads has nothing to say any more, and would not hop: so a
-server that hears nothing for PATIENCE seconds answers from the ports that were called before, in turn.
+A port that is filtered costs a turn of datagrams, which the layers above send again: one that has been called
+and has not answered is left out for RETRY seconds, while there are others.  Should none answer, all are tried
+in turn.  Where only the answers are filtered, a client that downloads has nothing to say any more, and would
+not hop: so a server that hears nothing for PATIENCE seconds answers from the ports that were called before,
+in turn.
 
-Anybody can send in a peer's name, without the key and to a port of his choice.  So a datagram counts as a call only
-where the layers above believed it: its address is still in the batch when they are done.  With ``--crypt null`` or
-``none`` they believe all.
+Anybody can send in a peer's name, without the key and to a port of his choice.  So a datagram counts as a
+call only where the layers above believed it: its address is still in the batch when they are done.  With
+``--crypt null`` or ``none`` they believe all.
 
 With one port on either end this is plain UDP there.  Each end also understands a peer with plain UDP.
 """
@@ -54,7 +56,7 @@ RECENT = 8  # ports of a peer's last turns; what it called long before, its NAT 
 STRANGERS_MAX = 1024  # addresses that have called and not been answered: forgeries, but for a few
 PEERS_MAX = 65_536  # addresses that have been answered: who can speak to the layers above
 
-Calls = tuple[tuple[int, ...], float]  # our ports that somebody has called, each once, the latest last; and when
+Calls = tuple[tuple[int, ...], float]  # our ports that somebody has called, once each, the latest last; when
 
 
 @implementer(IDatagramTransport, ITrafficMarking, IDatagramReceiver)
@@ -68,7 +70,12 @@ class HoppingClient:
     def __init__(self, context: TransportContext, host: str, first: int, ports: range) -> None:
         anyHost = "::" if ":" in host else "0.0.0.0"
         self._udp = UDPTransport(
-            context.reactor, context.counters, anyHost, buffers=context.buffers, dscp=context.dscp, shared=context.shared
+            context.reactor,
+            context.counters,
+            anyHost,
+            buffers=context.buffers,
+            dscp=context.dscp,
+            shared=context.shared,
         )
         self._reactor = context.reactor
         self._counters = context.counters
@@ -109,8 +116,8 @@ class HoppingClient:
         self._udp.setDSCP(dscp)
 
     def datagramsReceived(self, batch: Batch) -> None:
-        """Datagrams for our socket: the server's go up, as if all came from one port.  Where none of them is believed,
-        no port has answered."""
+        """Datagrams for our socket: the server's go up, as if all came from one port.  Where none of them is
+        believed, no port has answered."""
         addresses = batch.addresses or []
         servers = set(filter(self._isServers, set(addresses)))
         kept = [i for i, address in enumerate(addresses) if address in servers]
@@ -135,7 +142,8 @@ class HoppingClient:
         return port in self._ports and (host == self._host or plainHost(host) == plainHost(self._host))
 
     def _nextPort(self, now: float) -> int:
-        """Any port but this one that is not known to be silent, or else the one whose silence is the oldest."""
+        """Any port but this one that is not known to be silent, or else the one whose silence is the
+        oldest."""
         shunned = {port for port, called in self._unanswered.items() if now - called < RETRY}
         candidates = [port for port in self._ports if port not in shunned and port != self._port]
         if candidates:
@@ -154,8 +162,10 @@ class HoppingServer:
     overhead = 0
 
     def __init__(self, context: TransportContext, host: str, ports: range) -> None:
-        self._udp = UDPRange(context.reactor, context.counters, host, ports, buffers=context.buffers, dscp=context.dscp)
         self._reactor = context.reactor
+        self._udp = UDPRange(
+            self._reactor, context.counters, host, ports, buffers=context.buffers, dscp=context.dscp
+        )
         self._strangers: OrderedDict[PeerAddress, Caller] = OrderedDict()  # who has not been answered yet
         self._peers: OrderedDict[PeerAddress, Caller] = OrderedDict()  # and who has
         self._first = ports[0]
@@ -170,7 +180,9 @@ class HoppingServer:
         """See IDatagramTransport."""
         assert address is not None  # a port that listens has no fixed peer
         now = self._reactor.seconds()
-        caller = self._peers.pop(address, None) or self._strangers.pop(address, None) or Caller(self._first, now)
+        caller = (
+            self._peers.pop(address, None) or self._strangers.pop(address, None) or Caller(self._first, now)
+        )
         keep(self._peers, address, caller, PEERS_MAX)
         self._udp.send(batch, (*address, caller.answerFrom(now)))
 
@@ -187,8 +199,8 @@ class HoppingServer:
         self._udp.setDSCP(dscp)
 
     def datagramsReceived(self, batch: Batch) -> None:
-        """Datagrams for one of our ports, which UDPRange puts behind each address: it is taken off, and remembered
-        where one from there is believed."""
+        """Datagrams for one of our ports, which UDPRange puts behind each address: it is taken off, and
+        remembered where one from there is believed."""
         now = self._reactor.seconds()
         called = batch.addresses or []
         known: list[tuple[PeerAddress, Caller, Calls]] = []  # and their calls so far
@@ -212,7 +224,8 @@ class HoppingServer:
 
 
 class Caller:
-    """Which of our ports a peer has called, and when it did so last: ``calls``, which is replaced and never changed."""
+    """Which of our ports a peer has called, and when it did so last: ``calls``, which is replaced and never
+    changed."""
 
     __slots__ = ("calls",)
 
@@ -262,7 +275,8 @@ def keep(callers: OrderedDict[PeerAddress, Caller], address: PeerAddress, caller
 
 
 def believed(batch: Batch, peer: PeerAddress) -> bool:
-    """Whether the receiver left datagrams of ``peer`` in ``batch``.  Where it left no addresses, that is unknown."""
+    """Whether the receiver left datagrams of ``peer`` in ``batch``.  Where it left no addresses, that is
+    unknown."""
     return batch.addresses is None or peer in batch.addresses
 
 
