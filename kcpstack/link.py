@@ -37,7 +37,8 @@ class Link:
 
     ``owner`` is told of what happens, each time with this link: ``linkAnswered``, ``linkSilent``,
     ``linkHeard`` (after a silence), ``linkLeft`` (the server takes no more streams on it) and
-    ``linkEnded``.  ``peer`` is the address that the socket sends to; ``life`` is in seconds, None for
+    ``linkEnded``.  Raises what layers from outside raise as they are built and begin, and leaves the socket to whoever
+    opened it then.  ``peer`` is the address that the socket sends to; ``life`` is in seconds, None for
     no end."""
 
     def __init__(
@@ -68,8 +69,8 @@ class Link:
         self.conversation.pathFaulty = self._pathFaulty
         port.received = self._firstReceived
         port.refused = self._nobodyListens
-        self._timeout = around.clock.callLater(CONNECT_TIMEOUT, self._timedOut)
         self.mux = buildMux(self.conversation, settings, around)
+        self._timeout = around.clock.callLater(CONNECT_TIMEOUT, self._timedOut)  # behind all that may raise
         self.mux.keepLedger(self.conversation.arq)
         self.mux.watch(self._serverLeaves)
         _log.info("Session {conv:08x} to {peer}", conv=self.conversation.conv, peer=self._peer)

@@ -128,11 +128,11 @@ class Server:
     def _accept(self, address: PeerAddress, conv: int) -> Conversation | None:
         try:
             conversation = Conversation(self.port, conv, address, True, self._ended)
+            mux = buildMux(conversation, self._settings, self._around, self._streamFactory)
         except Exception:  # noqa: BLE001 - a stranger's layer must not stop the port
             self._faults.failed("to be built for a session, which is refused")
             return None
         conversation.session.watch(self._silent, PATIENCE)
-        mux = buildMux(conversation, self._settings, self._around, self._streamFactory)
         mux.keepLedger(conversation.arq)
         self._muxes[conversation] = mux
         self._lines.info("Session {conv:08x} from {peer}", conv=conv, peer=shown(address))

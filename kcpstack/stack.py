@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -186,7 +187,21 @@ class Conversation:
         )
         self.session.setRate(settings.ratelimit)
         self.session.watchPath(self._pathFault)
-        _opened(around.counters, answering)
+
+    def begin(self, mux: SmuxSession, above: IProtocol) -> None:
+        """Start the session with ``above`` on it, which has ``mux`` in it.  Raises what ``above`` raises, and
+        ConnectionLost where it ended the session at once; nothing is left of it then, and ``finished`` not called."""
+        self.mux = mux
+        finished, self._finished = self._finished, _ignore
+        _opened(self._port.around.counters, mux.isClient)
+        try:
+            self.session.start(above)
+        except Exception:
+            self.session.connectionLost(Failure())
+            raise
+        if not self.session.connected:
+            raise ConnectionLost("ended by a layer above KCP as soon as it began")
+        self._finished = finished
 
     def datagramsReceived(self, batch: Batch) -> None:
         """Opened datagrams of this peer."""
@@ -272,7 +287,7 @@ def buildMux(
 
     ``streamFactory`` builds the protocols of streams that the peer opens: with
     one, this is the answering end, which takes smux's version and compression from the first bytes
-    that it hears."""
+    that it hears.  Raises what layers from outside raise as they begin; nothing is left of the conversation then."""
     answering = streamFactory is not None
     if streamFactory is not None and settings.QPP:
         streamFactory = PaddedFactory(streamFactory, padsOf(settings.key, settings.QPPCount))
@@ -289,8 +304,7 @@ def buildMux(
     above = conversation.layers.session(mux)
     if conversation.compressor is not None:
         above = CompressedTransport(above, around.counters, conversation.recognises, conversation.compressor)
-    conversation.mux = mux
-    conversation.session.start(above)
+    conversation.begin(mux, above)
     return mux
 
 
@@ -331,11 +345,11 @@ def tuningOf(settings: Settings) -> Tuning:
     )
 
 
-def _opened(counters: Counters, answering: bool) -> None:
-    if answering:
-        counters.PassiveOpens += 1
-    else:
+def _opened(counters: Counters, calling: bool) -> None:
+    if calling:
         counters.ActiveOpens += 1
+    else:
+        counters.PassiveOpens += 1
     counters.CurrEstab += 1
     counters.MaxConn = max(counters.MaxConn, counters.CurrEstab)
 
