@@ -6,6 +6,7 @@ import pytest
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from kcpstack.batch import inboundBatch, outboundBatch
@@ -205,6 +206,35 @@ def test_whoeverEndsTheSessionBecauseOfAFaultMay(ends):
         ends.right.session.write(b"something new")
         ends.run(0.5)
     assert not ends.left.session.connected and len(ends.left.protocol.reasons) == 1
+
+
+@pytest.mark.parametrize("length", [1, 5000, 100_000])
+def test_aSessionThatEndsHandsUpWhatHasArrivedThoughItsReaderHadPaused(ends, length):
+    ends.right.session.pauseProducing()
+    ends.left.session.write(b"x" * length)
+    ends.run(1)
+    ends.right.session.connectionLost(Failure(ConnectionLost("the peer has left")))
+    assert len(ends.right.protocol.received) == length
+    assert ends.right.protocol.reasons[0].check(ConnectionLost)
+
+
+def test_aSessionThatIsAbortedHandsUpNothingMore(ends):
+    ends.right.session.pauseProducing()
+    ends.left.session.write(b"x" * 5000)
+    ends.run(1)
+    ends.right.session.abortConnection()
+    assert ends.right.protocol.received == b"" and len(ends.right.protocol.reasons) == 1
+
+
+def test_whoEndsTheSessionWhileItIsGivenTheRestGetsNoMore(ends):
+    session, protocol = ends.right.session, ends.right.protocol
+    session.pauseProducing()
+    ends.left.session.write(b"x" * 100_000)
+    ends.run(1)
+    taken = []
+    protocol.dataReceived = lambda data: (taken.append(data), session.abortConnection())
+    session.connectionLost(Failure(ConnectionLost("the peer has left")))
+    assert len(taken) == 1 and len(protocol.reasons) == 1
 
 
 def test_aPausedReaderStopsTheFarWriterAndMemoryStaysBounded(ends):

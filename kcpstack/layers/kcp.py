@@ -73,6 +73,8 @@ class KCPSession:
         self._streaming = True
         self._paused = False
         self._busy = False  # a flush follows at the end of the call we are in
+        self._handing = False  # the protocol above is being given something, or could not take it
+        self._ending = False
         self._pacer: Pacer | None = None
         self._heldUntil: float | None = None  # the pacer lets nothing out before
         self._pathCheck: PathCheck | None = None
@@ -159,11 +161,13 @@ class KCPSession:
         self.connectionLost(Failure())
 
     def _deliver(self) -> None:
-        while not self._paused and self.connected and self.arq.unread:
+        self._handing = True
+        while not self._paused and self.connected and not self._ending and self.arq.unread:
             data = b"".join(self.arq.read(DELIVERY))
             if data:
                 self.spoken = True
                 self._protocol.dataReceived(data)
+        self._handing = False  # not where it raised: it gets no more
 
     def _flush(self, now: float) -> None:
         """Send all that may leave, let the producer refill, and set the timeout."""
@@ -259,9 +263,16 @@ class KCPSession:
         self.connectionLost(Failure(ConnectionAborted("aborted on our side")))
 
     def connectionLost(self, reason: Failure) -> None:
-        """Be over, for ``reason``; tell the protocol above and whoever keeps the sessions."""
-        if not self.connected:
+        """Be over, for ``reason``; tell the protocol above and whoever keeps the sessions.
+
+        What has arrived in order is handed up before, though we be paused: the peer that has had our ack for it may have
+        left in peace.  Not so where we abort, or the protocol above was the reason."""
+        if not self.connected or self._ending:
+            self._handing = False  # whoever is being given the rest wants no more of it
             return
+        self._ending = True
+        if not self._handing and not reason.check(ConnectionAborted):
+            self._handTheRest()
         self.connected = False
         self.spoken = False
         self._schedule.forget(self)
@@ -271,6 +282,14 @@ class KCPSession:
         except Exception:  # noqa: BLE001 - as above
             _log.failure("The protocol of {session} raised when it ended", session=self)
         self._finished(self)
+
+    def _handTheRest(self) -> None:
+        self._handing = True
+        try:
+            while self._handing and self.arq.unread:
+                self._protocol.dataReceived(b"".join(self.arq.read(DELIVERY)))
+        except Exception:  # noqa: BLE001 - as above
+            _log.failure("The protocol of {session} raised when it was given the rest", session=self)
 
     def _lingered(self, now: float) -> None:
         left = self.arq.unsent + self.arq.unacknowledged
