@@ -103,7 +103,8 @@ def _readAll(folder: Path) -> dict[str, Run]:
                 field: sum(getattr(run, field) for run in each)
                 for field in ("clock", "seconds", "executions", "findings")
             }
-            runs[name] = each[-1]._replace(**sums)
+            days = " to ".join(sorted({run.date for run in each}))
+            runs[name] = each[-1]._replace(date=days, **sums)
     return runs
 
 
