@@ -34,12 +34,14 @@ class CannotBegin(CannotListenError):
     def __init__(self, given: str, error: CannotListenError, isRange: bool = False) -> None:
         """``given`` is the option with its value; ``isRange`` where that does not say which port failed."""
         super().__init__(error.interface, error.port, error.socketError)
+        self.remedy: str | None = None  # set by whoever knows better than REMEDIES
         self._given = f"{given} (port {error.port})" if isRange else given
 
     def __str__(self) -> str:
         reason: Any = self.socketError
         text = getattr(reason, "strerror", None) or str(reason)
-        remedy = UNRESOLVED if isinstance(reason, socket.gaierror) else REMEDIES.get(getattr(reason, "errno", text))
+        usual = UNRESOLVED if isinstance(reason, socket.gaierror) else REMEDIES.get(getattr(reason, "errno", text))
+        remedy = self.remedy or usual
         return f"{self._given}: {text}{f': {remedy}' if remedy else ''}"
 
 

@@ -90,6 +90,14 @@ class Server:
             mux.retire()
         self._closeIfOver()
 
+    def revive(self) -> bool:
+        """Take sessions again, after ``retire``; those of before still take no more streams.  Returns False where it has
+        come to its end, or drains."""
+        if self._retired is None or self._retired is _nothing or self._drain is not None:
+            return False
+        self._retired = None
+        return True
+
     def cutNow(self) -> None:
         """Let a drain wait no longer."""
         if self._drain is not None:

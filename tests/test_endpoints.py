@@ -36,7 +36,7 @@ from zope.interface.verify import verifyObject
 
 from kcpstack.addresses import KCPAddress
 from kcpstack.closing import FAREWELL
-from kcpstack.endpoints import IDLE
+from kcpstack.connecting import IDLE
 from kcpstack.errors import PeerAborted, PeerBrokeProtocol, PeerClosedDown, PeerRestarted, PeerSilent
 from kcpstack.interfaces import IStreamTransport
 from kcpstack.layers.snappy import SnappyCodec
@@ -618,6 +618,42 @@ def test_stopListening_with_nothing_open_closes_the_socket_at_once() -> None:
     port.startListening()
     assert world.served.starts == 2
     assert world.connect(world.client()).made == 1
+
+
+@both
+def test_a_port_that_has_stopped_listens_again_though_connections_of_before_go_on(mux: bool) -> None:
+    world = World()
+    port = world.listen()
+    before = world.connect(world.client(mux=mux), lambda: Recorder(b"x"))
+    assert world.run(lambda: before.received == b"x")
+    for _ in range(2):
+        port.stopListening()
+        world.advance(1)
+        port.startListening()
+    assert (world.served.starts, world.served.stops) == (3, 2)
+    again = world.connect(world.client(mux=mux), lambda: Recorder(b"y"))
+    before.transport.write(b"z")
+    assert world.run(lambda: again.received == b"y" and before.received == b"xz")
+    for protocol in (before, again):
+        protocol.transport.loseConnection()
+    world.advance(IDLE + 10)
+    assert len(world.sockets.open) == 1
+    port.stopListening()
+    assert world.leftovers() == NOTHING
+
+
+def test_an_address_that_connections_of_before_hold_is_told_from_one_that_somebody_else_has() -> None:
+    world = World()
+    port = world.listen()
+    protocol = world.connect(world.client())
+    world.advance(1)
+    assert "has stopped listening" not in failure(world.server().listen(Counting())).getErrorMessage()
+    port.stopListening()
+    why = failure(world.server().listen(Counting()))
+    assert why.check(CannotListenError) and "has stopped listening" in why.getErrorMessage()
+    protocol.transport.loseConnection()
+    world.advance(10)
+    result(world.server().listen(Counting()))
 
 
 def test_a_factory_that_makes_no_protocol_refuses_the_connection() -> None:
