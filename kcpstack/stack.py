@@ -35,6 +35,7 @@ from kcpstack.kernels.arq import ARQ, Tuning
 from kcpstack.kernels.pathcheck import PathFault
 from kcpstack.kernels.qpp import Pads
 from kcpstack.kernels.segment import OVERHEAD, Glimpse, glimpse, glimpses, isWhole
+from kcpstack.layers.compressor_check import CheckedCompressor
 from kcpstack.layers.crypt import CryptLayer
 from kcpstack.layers.fec import FEC_HEADER, FECDecoder, FECEncoder, payloadStart
 from kcpstack.layers.fec_code import CheckedCodes
@@ -42,7 +43,7 @@ from kcpstack.layers.kcp import KCPSession
 from kcpstack.layers.qpp import PaddedFactory, PaddedStream
 from kcpstack.layers.smux import SmuxSession
 from kcpstack.layers.snappy import CompressedTransport
-from kcpstack.lograte import RareLog
+from kcpstack.lograte import FaultLog, RareLog
 from kcpstack.options import Settings
 from kcpstack.pathfaults import PathLog
 from kcpstack.schedule import Schedule
@@ -113,6 +114,7 @@ class Port:
         self.settings = settings
         self.layers = self.around.layers(settings)
         self.newCode = CheckedCodes(self.layers.erasure, self.around.findings)
+        self.compressorFaults = FaultLog(_log, f"The compressor {self.layers.compressor.name}")
 
     def datagramsReceived(self, batch: Batch) -> None:
         check, arrived = self._check, batch.addresses
@@ -174,7 +176,7 @@ class Conversation:
         self.recognises = answering and settings.compressor == Settings.compressor
         self.compressor: ICompressor | None = None
         if self.recognises or not settings.nocomp:
-            self.compressor = port.layers.compressor.build()
+            self.compressor = CheckedCompressor(port.layers.compressor.build(), port.compressorFaults)
         self.arq = ARQ(conv, mtu, tuningOf(settings), congestion, around.counters)
         self.session = KCPSession(
             self.arq,

@@ -212,7 +212,8 @@ class CompressedTransport(PassingTransport):
 
     Below it is an IProtocol on the session's ISessionTransport; above, the protocol sees it as its
     ISessionTransport.  A damaged stream ends the session (``abortConnection``), counted in
-    CompressionErrs and logged once; the protocol above is told that the peer broke the protocol.
+    CompressionErrs and logged once; the protocol above is told that the peer broke the protocol.  A compressor that
+    raises anything else ends it too; the protocol above is told what.
 
     With ``recognise`` (a server) the peer's first byte decides: the beginning of a snappy stream
     (0xff), or anything else, which is then passed on unchanged in both directions.  Until it has
@@ -224,7 +225,8 @@ class CompressedTransport(PassingTransport):
     def __init__(
         self, protocol: IProtocol, counters: Counters, recognise: bool = False, compressor: ICompressor | None = None
     ) -> None:
-        """``compressor`` is one that nobody else uses: a SnappyCodec, unless another is given."""
+        """``compressor`` is one that nobody else uses: a SnappyCodec, unless another is given.  A stranger's is in a
+        CheckedCompressor, and logs its faults itself."""
         self._protocol = protocol
         self._compressor: ICompressor | None = compressor if compressor is not None else SnappyCodec()
         self._counters = counters
@@ -254,6 +256,9 @@ class CompressedTransport(PassingTransport):
             except ValueError as error:
                 self._damaged(error)
                 return
+            except Exception:  # noqa: BLE001 - a stranger's compressor, which has said what is wrong with it
+                self._failed()
+                return
         if data:
             self._protocol.dataReceived(data)
 
@@ -281,6 +286,11 @@ class CompressedTransport(PassingTransport):
         self._log.warn("Session with {peer} ended: {error}", peer=shown(self.getPeer()), error=error)
         self.transport.abortConnection()
 
+    def _failed(self) -> None:
+        """The exception now being handled is why the session ends."""
+        self._damage = Failure()
+        self.abortConnection()
+
     # ISessionTransport, for the protocol above
 
     def write(self, data: bytes) -> None:
@@ -291,10 +301,8 @@ class CompressedTransport(PassingTransport):
         elif data and not self._aborted:
             try:
                 compressed = self._compressor.compress(data)
-            except Exception:  # noqa: BLE001 - a stranger's compressor must not stop who writes
-                self._damage = Failure()
-                self._log.failure("Session with {peer} ended: it could not be compressed", peer=shown(self.getPeer()))
-                self.abortConnection()
+            except Exception:  # noqa: BLE001 - as above; it must not stop who writes
+                self._failed()
                 return
             self.transport.write(compressed)
 
