@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import MultiService, Service
 from twisted.internet import defer
@@ -34,8 +34,10 @@ from kcpstack.seams import TRANSPORTS, Layers, layersOf
 from kcpstack.server import Server
 from kcpstack.snmp import Reports, SignalWatch
 from kcpstack.stack import Conversation, Surroundings
-from kcpstack.testing.tracing import Trace, TracingLayer, openTrace, traced
 from kcpstack.transports import TransportContext
+
+if TYPE_CHECKING:
+    from kcpstack.testing.tracing import Trace
 
 __all__ = ["ClientService", "Options", "ServerService", "makeService"]
 
@@ -188,11 +190,17 @@ class TunnelService(Service):
 
     def _layers(self, settings: Settings) -> Layers:
         layers = layersOf(settings)
-        return layers if self._trace is None else traced(layers, self._trace)
+        if self._trace is None:
+            return layers
+        from kcpstack.testing.tracing import traced  # as in _openTrace
+
+        return traced(layers, self._trace)
 
     def _traced(self, transport: IDatagramTransport, peer: tuple[str, int] | None = None) -> IDatagramTransport:
         if self._trace is None:
             return transport
+        from kcpstack.testing.tracing import TracingLayer  # as in _openTrace
+
         seen: IDatagramTransport = TracingLayer(transport, self._trace, peer=peer)
         return seen
 
@@ -314,6 +322,8 @@ def _openTrace(path: str, clock: IReactorTime) -> Trace | None:
     """Raises ValueError, one line for the user."""
     if not path:
         return None
+    from kcpstack.testing.tracing import openTrace  # which takes its time, for something that few ask for
+
     try:
         trace = openTrace(path, clock)
     except OSError as error:

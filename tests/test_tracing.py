@@ -7,6 +7,7 @@ import os
 import random
 import stat
 import struct
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -293,6 +294,16 @@ def test_the_file_of_another_user_is_left_as_it_is(tmp_path, monkeypatch):
     with pytest.raises(PermissionError, match="another user"):
         openTrace(str(path), Clock())
     assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"theirs", 0o666)
+
+
+def test_a_tunnel_that_is_not_traced_imports_nothing_for_it():
+    program = (
+        "import sys; from kcpstack.service import makeService; from kcpstack.options import ServerOptions as Options;"
+        "options = Options(); options.parseOptions([]); makeService(options);"
+        "print([name for name in sys.modules if name.startswith('kcpstack.testing')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True, timeout=60)
+    assert done.stdout == "[]\n"
 
 
 # ------------------------------------------------------------------ each layer
