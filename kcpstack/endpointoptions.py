@@ -7,6 +7,7 @@ groups in NOT_HERE: addresses, for it has arguments of its own for these, and wh
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from kcpstack.options.table import ADDRESSES, CLIENT, CONFIGURATION, MESSAGES, S
 from kcpstack.options.values import YesOrNo
 from kcpstack.seams import checkLayers
 
-__all__ = ["OWN", "checkKeywords", "clientSettings", "environment", "givenClosewait", "keywordsOf", "serverSettings", "yesOrNo"]
+__all__ = ["OWN", "asKeywords", "checkKeywords", "clientSettings", "environment", "givenClosewait", "keywordsOf", "serverSettings", "yesOrNo"]
 
 NOT_HERE = (ADDRESSES, CONFIGURATION, MESSAGES)
 
@@ -131,6 +132,8 @@ def _whyNot(role: str, name: str, rows: Mapping[str, Option]) -> str:
 
 def _address(name: str, port: int | str | range, kind: DialAddress | ListenAddress, host: str) -> Address:
     if isinstance(port, range):
+        if not port or port.step != 1:
+            raise ValueError(f"{name}={port}: give a range of at least one port, each next to the last")
         port = f"{port[0]}-{port[-1]}"
     elif isinstance(port, int):
         port = str(port)
@@ -145,9 +148,17 @@ def _address(name: str, port: int | str | range, kind: DialAddress | ListenAddre
 
 
 def _checked(role: str, values: Mapping[str, Any]) -> Settings:
-    settings = SETTINGS[role](**{**DEFAULTS, **values})
-    checkLayers(settings)
+    try:
+        settings = SETTINGS[role](**{**DEFAULTS, **values})
+        checkLayers(settings)
+    except ValueError as error:
+        raise ValueError(asKeywords(str(error))) from None
     return settings
+
+
+def asKeywords(text: str) -> str:
+    """What the command says of its options, for whoever has given keywords."""
+    return re.sub(r"--(?=[A-Za-z])", "", text)
 
 
 SWITCHES = {"yes": "true", "no": "false"}  # as endpoint strings have them, besides Go's words

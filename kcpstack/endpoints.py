@@ -33,7 +33,7 @@ from kcpstack.addresses import KCPAddress, shown
 from kcpstack.client import Client
 from kcpstack.connecting import Connecting, Sessions
 from kcpstack.counters import Counters
-from kcpstack.endpointoptions import clientSettings, givenClosewait, serverSettings
+from kcpstack.endpointoptions import asKeywords, clientSettings, givenClosewait, serverSettings
 from kcpstack.interfaces import IDatagramTransport, IDatagramTransportFactory
 from kcpstack.layers.datagram import Shared
 from kcpstack.listening import CannotBegin, listening
@@ -266,7 +266,7 @@ _stopped: weakref.WeakSet[KCPPort] = weakref.WeakSet()
 
 def _sayDoubts(settings: ClientSettings | ServerSettings) -> None:
     for doubt in settings.doubts():
-        _log.warn("kcp: {doubt}", doubt=doubt)
+        _log.warn("kcp: {doubt}", doubt=asKeywords(doubt))
 
 
 _log = Logger()

@@ -88,8 +88,9 @@ def _named(role: str, args: Sequence[str], kwargs: Mapping[str, str]) -> dict[st
 
     names = OWN[role][: POSITIONAL[role]]
     if len(args) > len(names):
-        extra = args[len(names)]
-        raise ValueError(f"{extra[:40]!r}: give what follows {' and '.join(names)} as keyword=value (a colon in a value as \\:)")
+        raise ValueError(  # without the word itself: it may be the rest of a key
+            f"there is a word without a name: give what follows {' and '.join(names)} as keyword=value (a colon in a value as \\:)"
+        )
     twice = [name for name in names[: len(args)] if name in kwargs]
     if twice:
         raise ValueError(f"{twice[0]}={kwargs[twice[0]]}: it is given already, without its name; give it once")

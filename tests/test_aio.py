@@ -20,6 +20,7 @@ from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IReactorCore
 
 from kcpstack import aio
+from kcpstack.endpoints import KCPClientEndpoint
 
 OPTIONS: dict[str, Any] = {"key": "a secret of both ends", "crypt": "aes-128-gcm", "closewait": 0}
 HERE = "127.0.0.1"
@@ -96,7 +97,8 @@ def idle(reactor: AsyncioSelectorReactor) -> bool:
 def test_megabytes_cross_in_both_directions_at_once(mux: bool) -> None:
     async def program() -> None:
         async with serving() as (host, port):
-            reader, writer = await aio.open_connection(host, port, mux=mux, **OPTIONS)
+            endpoint = KCPClientEndpoint(aio.get_running_reactor(), host, port, mux=mux, **OPTIONS)
+            reader, writer = await aio.open_endpoint_connection(endpoint)
 
             async def send() -> None:
                 for start in range(0, len(DATA), 50_000):
@@ -107,6 +109,22 @@ def test_megabytes_cross_in_both_directions_at_once(mux: bool) -> None:
             _, echoed = await asyncio.gather(send(), reader.read())
             assert echoed == DATA
             await close(writer)
+
+    run(program())
+
+
+def test_connections_share_sessions_through_one_endpoint_and_mux_says_so_where_they_could_not() -> None:
+    async def program() -> None:
+        async with serving() as (host, port):
+            endpoint = KCPClientEndpoint(aio.get_running_reactor(), host, port, mux=True, **OPTIONS)
+            for _ in range(3):
+                _, writer = await aio.open_endpoint_connection(endpoint)
+                await close(writer)
+            assert endpoint.counters.ActiveOpens == 1
+            with pytest.raises(ValueError, match="mux=True: .* make one KCPClientEndpoint"):
+                await aio.open_connection(host, port, mux=True, **OPTIONS)
+            with pytest.raises(ValueError, match="mux=yes: .* make one KCPClientEndpoint"):
+                await aio.create_connection(asyncio.Protocol, host, port, mux="yes", **OPTIONS)
 
     run(program())
 

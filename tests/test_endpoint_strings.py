@@ -153,11 +153,11 @@ def test_a_secret_may_come_from_the_environment_but_the_string_comes_first() -> 
         (CLIENT, ":log=x", "log: that is an option of the command kcptun"),
         (SERVER, ":snmplog=x", "snmplog: that is an option of the command kcptun"),
         (SERVER, ":pprof=yes", "pprof: that is an option of the command kcptun"),
-        (SERVER, ":nocomp", "'nocomp': give what follows port as keyword=value"),
+        (SERVER, ":nocomp", "there is a word without a name: give what follows port as keyword=value"),
         (SERVER, ":ds=3:datashard=3", "datashard is given already; give it once"),
         (SERVER, ":port=3", "port=3: it is given already, without its name"),
-        (SERVER, ":streambuf=8388608", "streambuf 8388608: give at most what --smuxbuf is"),
-        (SERVER, ":datashard=200:parityshard=100", "give two numbers that add up to 256"),
+        (SERVER, ":streambuf=8388608", "streambuf 8388608: give at most what smuxbuf is"),
+        (SERVER, ":datashard=200:parityshard=100", "datashard 200 parityshard 100: give two numbers that add up to 256"),
         (SERVER, ":randomBytes=4", "randomBytes: no such keyword"),
         (SERVER, ":reactor=4", "reactor: no such keyword"),
         (CLIENT, ":resolveName=4", "resolveName: no such keyword"),
@@ -187,6 +187,10 @@ def test_addresses_that_cannot_be_are_refused_in_one_line(role: str, text: str, 
 
 def test_a_secret_is_never_shown() -> None:
     assert "hush" not in refusal(SERVER, "kcp:29900:kye=hush")
+    for role, text in ROLES.items():
+        assert "hush" not in refusal(role, f"{text}:key=with a colon:hush")
+    made = serverFromString(reactor, "kcp:29900:key=hush")
+    assert "hush" not in repr(made.settings) and made.settings.key == "hush"
 
 
 def test_every_row_of_the_table_is_a_keyword_or_refused_with_a_reason() -> None:

@@ -326,6 +326,13 @@ def test_a_protocol_that_raises_when_it_is_connected_fails_the_connection() -> N
     assert failure(connected).check(ZeroDivisionError)
 
 
+@pytest.mark.parametrize("ports", [range(0), range(10, 20, 2), range(20, 10, -1)])
+def test_a_range_with_holes_or_nothing_in_it_is_refused(ports: range) -> None:
+    for make in (World().client, World().server):
+        with pytest.raises(ValueError, match="^port=range.*: give a range of at least one port"):
+            make(port=ports)
+
+
 def test_of_a_range_each_session_picks_a_port() -> None:
     world = World()
     endpoint = world.client(port="3000-3005", timeout=60)

@@ -1,8 +1,8 @@
 """asyncio connections and servers over kcp.
 
 Named as in asyncio, and used alike.  What ``loop.create_connection`` has for TCP alone (``ssl``, ``sock``,
-``local_addr`` ...) they do not take; every option of kcptun is a keyword instead (docs/options.rst), and ``timeout``
-and ``mux`` are those of ``KCPClientEndpoint``.
+``local_addr`` ...) they do not take; every option of kcptun is a keyword instead (docs/options.rst), and ``timeout`` is
+that of ``KCPClientEndpoint``.  Its ``mux`` is refused: sessions are shared by the connections of one endpoint object.
 
 When the loop ends, what closed connections have still to send gets ``closewait`` seconds, CLOSE_WAIT of
 kcpstack/shutdown.py unless given, and the sessions time to part from their peers; connections that nobody has closed are
@@ -64,6 +64,11 @@ async def create_server(
 
 
 def _client(host: str, port: int, options: dict[str, Any]) -> KCPClientEndpoint:
+    if options.get("mux"):
+        raise ValueError(
+            f"mux={options['mux']}: each call has sessions of its own here; make one KCPClientEndpoint with mux=True, and give "
+            "it to create_endpoint_connection or open_endpoint_connection each time"
+        )
     return KCPClientEndpoint(get_running_reactor(), host, port, **options)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from kcpstack.options.addresses import Address, Target, UnixAddress
@@ -26,7 +26,7 @@ class Settings:
     ``BY_VALUES``.  Raises ValueError (one line, for the user) where values contradict each other;
     each on its own is checked by its kind."""
 
-    key: str = _default("key")
+    key: str = field(default=_default("key"), repr=False)  # as every option that is ``secret``
     crypt: str = _default("crypt")
     erasure: str = _default("erasure")
     compressor: str = _default("compressor")
