@@ -161,7 +161,7 @@ class EventfulWorld(PlannedWorld):
     def checkOutcome(self, outcome: Outcome | None, end: str, how: Any) -> None:
         """Who has all the time there is, in a world where nothing else happens, loses nothing."""
         others = [event for event in self.events if self.isHarsh(event)]
-        if how == LONG and len(others) == 1 and not (self.scavenges or self.callsInVain or self.isSluggish):
+        if how == LONG and len(others) == 1 and not (self.isRebound or self.scavenges or self.callsInVain or self.isSluggish):
             assert outcome is not None and outcome.complete, f"{end}: {outcome}"
 
     def hasten(self, life: Life, how: Any) -> None:

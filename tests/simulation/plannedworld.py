@@ -199,7 +199,21 @@ class PlannedWorld(World):
     @property
     def mayLose(self) -> bool:
         """Whether streams may be cut."""
-        return self.scavenges or self.callsInVain or self.isSluggish or any(map(self.isHarsh, self.events))
+        tried = self.scavenges or self.callsInVain or self.isSluggish or self.movesAndLeaves
+        return tried or any(map(self.isHarsh, self.events))
+
+    @property
+    def movesAndLeaves(self) -> bool:
+        """Whether a client may move, and say nothing for longer than a server that is done with a session waits for the
+        acks of its last data (smux.LEAVE_PATIENCE and kcp.LINGER, 8 s; a client's next word may take 10)."""
+        expires = self.clientSettings.autoexpire or any(each.facts.get("changes", {}).get("autoexpire") for each in self.events)
+        renewed = any(each.name == "reconfigureClient" for each in self.events)
+        return self.isRebound and bool(expires or renewed)
+
+    @property
+    def isRebound(self) -> bool:
+        """Whether the client's addresses change."""
+        return any(event.name == "rebind" for event in self.events)
 
     @property
     def isSluggish(self) -> bool:
