@@ -27,7 +27,7 @@ from kcpstack.listening import listening, raiseFileLimit
 from kcpstack.logfile import LogFile
 from kcpstack.names import listenStream, resolveName, targetEndpoint
 from kcpstack.options import ClientSettings, Options, ServerSettings, Settings
-from kcpstack.options.table import CLIENT, NEW_SESSIONS
+from kcpstack.options.table import CLIENT, NEW_SESSIONS, SERVER
 from kcpstack.profiling import ProfilingService
 from kcpstack.reload import Reloading
 from kcpstack.seams import TRANSPORTS, Layers, layersOf
@@ -103,6 +103,8 @@ class TunnelService(Service):
 
     Stopping gives open streams ``--closewait`` seconds to end (docs/closing.rst).  Once it has begun,
     another SIGINT or SIGTERM cuts it short."""
+
+    end: str  # which of the two this is, as a trace calls its places
 
     def __init__(self, reactor: Any, settings: Settings, randomBytes: Callable[[int], bytes]) -> None:
         self.settings = settings
@@ -194,14 +196,14 @@ class TunnelService(Service):
             return layers
         from kcpstack.testing.tracing import traced  # as in _openTrace
 
-        return traced(layers, self._trace)
+        return traced(layers, self._trace, self.end)
 
     def _traced(self, transport: IDatagramTransport, peer: tuple[str, int] | None = None) -> IDatagramTransport:
         if self._trace is None:
             return transport
         from kcpstack.testing.tracing import TracingLayer  # as in _openTrace
 
-        seen: IDatagramTransport = TracingLayer(transport, self._trace, peer=peer)
+        seen: IDatagramTransport = TracingLayer(transport, self._trace, self.end, peer=peer)
         return seen
 
     def _transportContext(self) -> TransportContext:
@@ -220,6 +222,7 @@ class ClientService(TunnelService):
     """Listens for TCP connections and carries each on a stream to the server."""
 
     name = "kcptun client"
+    end = CLIENT
     settings: ClientSettings
 
     def __init__(self, reactor: Any, settings: ClientSettings, randomBytes: Callable[[int], bytes] = os.urandom) -> None:
@@ -268,6 +271,7 @@ class ServerService(TunnelService):
     """Listens for KCP sessions on UDP ports and connects each of their streams to the target."""
 
     name = "kcptun server"
+    end = SERVER
     settings: ServerSettings
 
     def __init__(self, reactor: Any, settings: ServerSettings, randomBytes: Callable[[int], bytes] = os.urandom) -> None:

@@ -20,7 +20,8 @@ def test_a_tunnel_to_gos_kcptun_is_traced_at_every_place(tunnel, tmp_path, clien
     it.transfer(upload=30_000, download=30_000)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     places = {place for ((place,),) in rows(path, "frame.interface_name")}
-    assert {"wire", "opened", "smux", "compressed", "congestion"} <= places
+    end = "client" if client is OURS else "server"
+    assert {f"{end} {name}" for name in ("wire", "opened", "smux", "compressed", "congestion")} <= places
     assert rows(path, "frame.number", show="_ws.malformed or kcptun.cut") == []
     sizes = rows(path, "kcptun.smux.length", show="kcptun.smux.cmd == 2")
     assert sum(int(size) for (found,) in sizes for size in found) >= 60_000
