@@ -45,6 +45,7 @@ from kcpstack.interfaces import (
     ITrafficMarking,
 )
 from kcpstack.kernels.arq import ARQ, Tuning
+from kcpstack.kernels.congestion import FixedWindow
 from kcpstack.layers.datagram import UDPTransport
 from kcpstack.seams import COMPRESSORS, CONGESTION_CONTROLS, ERASURE_CODES, TRANSPORTS, layersOf
 from kcpstack.testing.datagrams import SocketClock
@@ -565,6 +566,19 @@ def test_a_layer_that_breaks_its_contract_does_so_as_without_a_trace():
         for name, *arguments in each:
             assert getattr(subject.layer, name)(*arguments) == getattr(broken, name)(*arguments)
         assert any(packet.comment.startswith("not shown: ") for packet in subject.seen())
+
+
+def test_a_layer_whose_attributes_raise_is_traced_without_them():
+    class Broken(FixedWindow):
+        @property
+        def window(self):
+            raise ZeroDivisionError("no window")
+
+        window = window.setter(lambda self, segments: None)
+
+    subject = Traced(Broken(5))
+    subject.layer.acknowledged(1, 2, 3.0)
+    assert [packet.comment for packet in subject.seen()] == ["not shown: ZeroDivisionError('no window')"] * 2
 
 
 class TestStreamsOfTracedSessionsAndProtocols(StreamTransportConformance):

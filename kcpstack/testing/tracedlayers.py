@@ -67,9 +67,6 @@ CONGESTION = struct.Struct("<IIII")
 ENCODE, RECONSTRUCT = 0, 1
 BEGUN, ACKNOWLEDGED, SKIPPED, TIMED_OUT = 0, 1, 2, 3
 
-# What comes of packing what a layer should not have returned.  That is for whoever called it to judge, as without a trace.
-NOT_SHOWN = (TypeError, ValueError, AttributeError, struct.error)
-
 PIECE = 65_536  # bytes; far below what Wireshark takes as one packet
 
 
@@ -197,7 +194,7 @@ class _TracedErasureCode(_Placed, proxyForInterface(IErasureCode)):  # type: ign
                 for index, shard in shards
             ]
             head = ERASURE.pack(operation, self.original.dataShards, self.original.parityShards, 0, len(parts))
-        except NOT_SHOWN as error:
+        except Exception as error:  # noqa: BLE001 - for whoever called it to judge, as without a trace
             parts, head, comment = [], b"", f"not shown: {error!r}"
         self._place.saw(b"".join((self._context, head, *parts)), comment=comment)
 
@@ -228,7 +225,7 @@ class _TracedCongestionControl(_Placed, proxyForInterface(ICongestionControl)): 
     def _saw(self, event: int, segments: int, inFlight: int) -> None:
         try:
             told, comment = CONGESTION.pack(event, segments, inFlight, self.original.window), ""
-        except NOT_SHOWN as error:
+        except Exception as error:  # noqa: BLE001 - for whoever called it to judge, as without a trace
             told, comment = b"", f"not shown: {error!r}"
         self._place.saw(self._context + told, comment=comment)
 
