@@ -440,9 +440,7 @@ class SmuxSession:
                 timer.cancel()
         self._timer = self._leaveTimer = None
         streams = list(self._streams.values())
-        self.streamsLost = len(streams)
         self._bytesLost = sum(stream.queued for stream in streams)
         self._streams.clear()
-        for stream in streams:
-            stream.sessionLost(reason)
+        self.streamsLost = sum(stream.sessionLost(reason) for stream in streams)
         self._sender.stop()

@@ -338,12 +338,13 @@ class SmuxStream(TCPManners):
         self._settle()
         return True
 
-    def sessionLost(self, reason: Failure) -> None:
+    def sessionLost(self, reason: Failure) -> bool:
         """The session is over, and so is this stream; but where both directions have ended, its protocol
-        still gets what it has not taken yet."""
+        still gets what it has not taken yet.  Returns whether it is lost."""
         self._alone = self.remoteEnded and (self._ended or self._remoteClosed)
         if self._reason is None and not self._alone:
             self._finish(reason)
+        return not self._alone
 
     # handing over
 

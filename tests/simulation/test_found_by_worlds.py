@@ -190,3 +190,21 @@ def test_whatAnApplicationSaidBeforeItClosedReachesATargetThatComesLater(version
     (target,) = tunnel.toTarget.accepted
     assert bytes(target.received) == b"all there is to say"
     assert target.ended
+
+
+def test_aStreamWhoseEndsHaveBothBeenHeardIsNotLostWithItsSessionThoughItsReaderStalls():
+    tunnel = Tunnel(Recorder)
+    tunnel.client.start()
+    stream = tunnel.open(b"x")
+    assert tunnel.run(lambda: tunnel.served and tunnel.served[0].received == b"x")
+    reader = tunnel.served[0]
+    reader.transport.pauseProducing()
+    stream.transport.write(bytes(31))
+    stream.transport.loseConnection()
+    tunnel.advance(2)
+    drained = Drained(tunnel, "server", 3600)
+    tunnel.advance(60)  # for longer than a session lives that nobody needs
+    assert drained.outcome is not None and drained.outcome.complete, str(drained.outcome)
+    reader.transport.resumeProducing()
+    tunnel.advance(1)
+    assert len(reader.received) == 32 and reader.lost.check(ConnectionDone)
