@@ -36,7 +36,7 @@ def checked(answer: Any, faults: FaultLog | None = None) -> CheckedCompressor:
     return CheckedCompressor(Answering(answer), faults or FaultLog(Logger(), "The compressor theirs"))
 
 
-WRONG = [ZeroDivisionError("oops"), None, 7, "text", [1, 2], object()]
+WRONG = [ZeroDivisionError("oops"), None, 7, "text", [1, 2], object]
 
 
 def test_it_is_a_compressor() -> None:
