@@ -176,8 +176,9 @@ class EventfulWorld(PlannedWorld):
     def drained(self, outcome: Outcome, life: Life, alive: list[Application]) -> Outcome:
         self.assertOver(life)
         for application in alive if outcome.complete else ():
-            # What is in a TCP connection then is still on its way to the application.
-            assert application.lost is not None or self.isRelayed, f"{application} has not ended: {outcome}"
+            # What is in a TCP connection then is still on its way to the application, and who has paused will take the rest.
+            stalls = self.isRelayed or application.wasPaused
+            assert application.lost is not None or stalls, f"{application} has not ended: {outcome}"
             if self.isPolite(application) and not self.cuts(CLIENT_END if life.end == SERVER_END else SERVER_END):
                 assert application.isClean or application.lost is None, f"{application} was cut: {outcome}"
                 self.promised.append(application)
