@@ -127,9 +127,7 @@ class Client:
         self._stop(Failure(ConnectionLost("the client is closing")))
         for slot in self._slots:
             slot.retire()
-        for link in self.links:
-            if not link.answered and not link.mux.streamCount:
-                link.close()
+        self._closeUnanswered()
         self._retired = over
         if not self.links:
             over()
@@ -154,11 +152,16 @@ class Client:
         self._stop(Failure(ConnectionLost("the client is closing")))
         for link in self.links:
             link.spare()
-            if not link.answered and not link.mux.streamCount:
-                link.close()
+        self._closeUnanswered()
         self._drain = Drain(self._clock, self._muxes, self._endAll, relays)
         begin(self._drain)
         return self._drain.whenOver()
+
+    def _closeUnanswered(self) -> None:
+        """Let go of sessions that nobody has answered and nobody uses."""
+        for link in self.links:
+            if not link.answered and not link.mux.streamCount:
+                link.close()
 
     def _owes(self) -> bool:
         return any(link.mux.owes and not link.silent for link in self.links)

@@ -239,7 +239,7 @@ class KCPPort:
         """Stop listening, and end all connections as the reactor's shutdown does (kcpstack/shutdown.py).  The Deferred fires
         when no socket and no timer is left."""
         self.stopListening()
-        return defer.DeferredList(self._drainAll()).addCallback(lambda outcomes: None)
+        return self._atShutdown.now()
 
     def getHost(self) -> KCPAddress:
         """Where it listens, as a KCPAddress with the real port; of a range, the first."""

@@ -31,7 +31,7 @@ def ended(sessions: Client | Server, closewait: float | None) -> defer.Deferred[
 
 class AtShutdown:
     """Has ``close()`` called when the reactor stops, where that is one that can stop, and the Deferreds that it returns
-    waited for; between ``add`` and ``remove``, which may both be called again."""
+    waited for; between ``add`` and ``remove``, which may both be called again.  ``now`` does the same at any time."""
 
     def __init__(self, reactor: Any, close: Callable[[], list[defer.Deferred[Any]]]) -> None:
         self._reactor = reactor if IReactorCore.providedBy(reactor) else None
@@ -49,6 +49,10 @@ class AtShutdown:
         if trigger is not None and self._reactor is not None:
             self._reactor.removeSystemEventTrigger(trigger)
 
-    def _fired(self) -> defer.Deferred[Any]:
+    def now(self) -> defer.Deferred[None]:
+        """Call it, and fire when all that it returns has."""
+        return defer.DeferredList(self._close()).addCallback(lambda outcomes: None)
+
+    def _fired(self) -> defer.Deferred[None]:
         self._trigger = None
-        return defer.DeferredList(self._close())
+        return self.now()
