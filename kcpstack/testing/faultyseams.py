@@ -32,16 +32,31 @@ if TYPE_CHECKING:
 DELAY = 0.25  # s; longer than most retransmission timeouts
 
 
+class _Faulty:
+    """``inner``, with the faults of ``layer``."""
+
+    def __init__(self, layer: FaultyLayer, inner: Any) -> None:
+        self._layer = layer
+        self._inner = inner
+
+
+class _FaultyFactory(_Faulty):
+    """A factory has its inner's name."""
+
+    def __init__(self, layer: FaultyLayer, inner: Any) -> None:
+        super().__init__(layer, inner)
+        self.name = inner.name
+
+
 # ------------------------------------------------------------------ datagrams
 
 
 @implementer(IDatagramTransport, IDatagramReceiver)
-class FaultyTransport:
+class FaultyTransport(_Faulty):
     """A transport, and what it delivers to; each datagram of a batch can go wrong by itself."""
 
     def __init__(self, layer: FaultyLayer, inner: Any, clock: Any) -> None:
-        self._layer = layer
-        self._inner = inner
+        super().__init__(layer, inner)
         self._clock = clock
         self._receiver: Any = None
         self._delayed: set[Any] = set()
@@ -128,13 +143,8 @@ class FaultyTransport:
 
 
 @implementer(ICipherFactory)
-class FaultyCipherFactory:
+class FaultyCipherFactory(_FaultyFactory):
     """Builds faulty ciphers."""
-
-    def __init__(self, layer: FaultyLayer, inner: Any) -> None:
-        self._layer = layer
-        self._inner = inner
-        self.name = inner.name
 
     def build(self, key: bytes, randomBytes: Callable[[int], bytes]) -> Any:
         """See ICipherFactory."""
@@ -143,12 +153,11 @@ class FaultyCipherFactory:
 
 
 @implementer(IPacketCipher)
-class FaultyPacketCipher:
+class FaultyPacketCipher(_Faulty):
     """One datagram at a time."""
 
     def __init__(self, layer: FaultyLayer, inner: Any) -> None:
-        self._layer = layer
-        self._inner = inner
+        super().__init__(layer, inner)
         self.overhead = inner.overhead
 
     def seal(self, datagram: memoryview) -> bytes:
@@ -168,12 +177,11 @@ class FaultyPacketCipher:
 
 
 @implementer(IBatchCipher)
-class FaultyBatchCipher:
+class FaultyBatchCipher(_Faulty):
     """A whole batch: one datagram of it is spoiled, or the call fails."""
 
     def __init__(self, layer: FaultyLayer, inner: Any) -> None:
-        self._layer = layer
-        self._inner = inner
+        super().__init__(layer, inner)
         self.overhead = inner.overhead
 
     def sealBatch(self, batch: Batch) -> None:
@@ -219,13 +227,8 @@ def _spoilOne(batch: Batch, spoiling: Any) -> None:
 
 
 @implementer(IErasureCodeFactory)
-class FaultyErasureCodeFactory:
+class FaultyErasureCodeFactory(_FaultyFactory):
     """Builds faulty codes."""
-
-    def __init__(self, layer: FaultyLayer, inner: Any) -> None:
-        self._layer = layer
-        self._inner = inner
-        self.name = inner.name
 
     def build(self, dataShards: int, parityShards: int) -> Any:
         """See IErasureCodeFactory."""
@@ -234,12 +237,11 @@ class FaultyErasureCodeFactory:
 
 
 @implementer(IErasureCode)
-class FaultyErasureCode:
+class FaultyErasureCode(_Faulty):
     """One shard is spoiled or missing, or the call fails."""
 
     def __init__(self, layer: FaultyLayer, inner: Any) -> None:
-        self._layer = layer
-        self._inner = inner
+        super().__init__(layer, inner)
         self.dataShards = inner.dataShards
         self.parityShards = inner.parityShards
 
@@ -275,13 +277,8 @@ class FaultyErasureCode:
 
 
 @implementer(ICompressorFactory)
-class FaultyCompressorFactory:
+class FaultyCompressorFactory(_FaultyFactory):
     """Builds faulty compressors."""
-
-    def __init__(self, layer: FaultyLayer, inner: Any) -> None:
-        self._layer = layer
-        self._inner = inner
-        self.name = inner.name
 
     def build(self) -> Any:
         """See ICompressorFactory."""
@@ -290,12 +287,8 @@ class FaultyCompressorFactory:
 
 
 @implementer(ICompressor)
-class FaultyCompressor:
+class FaultyCompressor(_Faulty):
     """What a call returns is spoiled, or the call fails."""
-
-    def __init__(self, layer: FaultyLayer, inner: Any) -> None:
-        self._layer = layer
-        self._inner = inner
 
     def compress(self, data: bytes) -> bytes:
         """See ICompressor."""
@@ -310,13 +303,8 @@ class FaultyCompressor:
 
 
 @implementer(ICongestionControlFactory)
-class FaultyCongestionControlFactory:
+class FaultyCongestionControlFactory(_FaultyFactory):
     """Builds faulty controls."""
-
-    def __init__(self, layer: FaultyLayer, inner: Any) -> None:
-        self._layer = layer
-        self._inner = inner
-        self.name = inner.name
 
     def build(self, sendWindow: int) -> Any:
         """See ICongestionControlFactory."""
@@ -325,12 +313,8 @@ class FaultyCongestionControlFactory:
 
 
 @implementer(ICongestionControl)
-class FaultyCongestionControl:
+class FaultyCongestionControl(_Faulty):
     """Events are missed or heard twice; the window is negative, zero or far too large now and then."""
-
-    def __init__(self, layer: FaultyLayer, inner: Any) -> None:
-        self._layer = layer
-        self._inner = inner
 
     @property
     def window(self) -> int:
