@@ -49,6 +49,6 @@ lint:
 	$(python) -m mypy
 
 clean:
-	rm -rf .venv .fuzz build docs/_build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find kcpstack -name "*.so" -delete; rm -rf .venv .fuzz build docs/_build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find . -name dropin.cache -delete

@@ -23,6 +23,14 @@ KCP, ``stack`` the whole composition on one screen, ``layers`` one file a layer,
 one table of what can be set.
 """
 
+import os as _os
+
+from kcpstack import forms as _forms
+
+if _os.environ.get(_forms.PURE):
+    for _folder in __path__:
+        _forms.preferPlain(_folder)
+
 __version__ = "0.1.0"
 
 ALL = ("*",)  # whatever the module's own __all__ names

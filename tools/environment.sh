@@ -12,8 +12,14 @@ python=$environment/bin/python
 unset VIRTUAL_ENV PYTHONHOME PYTHONPATH
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
+# What is compiled, by what setup.py says.
+kernels() {
+    find kcpstack -name '*.pxd' | sed 's/pxd$/py/'
+    find kcpstack -name '*.pxd' -o -name '*.pyx' -o -name '*.[ch]'
+}
+
 # The checkout's place counts as well: a copied environment would still import from the old one.
-sum=$( { pwd; cat setup.cfg pyproject.toml setup.py tools/environment.sh tools/venv.sh; } 2>/dev/null | cksum)
+sum=$( { pwd; echo "${KCPSTACK_PURE:-}"; cat setup.cfg pyproject.toml setup.py tools/environment.sh tools/venv.sh; kernels | sort | tr '\n' '\0' | xargs -0 cat; } 2>/dev/null | cksum)
 
 usable() {
     "$python" -c 'import pip, sys; sys.exit(sys.prefix == sys.base_prefix)' >/dev/null 2>&1 &&

@@ -1,0 +1,63 @@
+"""The compiled kernels (docs/kernels.rst).  All else is in setup.cfg.
+
+Compiled is each ``X.py`` of the package that has an ``X.pxd`` beside it, and each ``X.pyx`` with the C files of
+a folder ``X`` beside it.  Where that cannot be done (no C compiler, no Cython), or ``KCPSTACK_PURE=1`` asks for it, the
+installation is complete without them: every module then runs as it stands, interpreted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+PACKAGE = "kcpstack"
+WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
+
+
+def extensions() -> list[Extension]:
+    """What to compile; nothing where there is no Cython, or nothing is asked for."""
+    if os.environ.get("KCPSTACK_PURE"):
+        return []
+    try:
+        from Cython.Build import cythonize
+    except ImportError:
+        print("kcpstack: no Cython to build the kernels with: they will run interpreted", file=sys.stderr)
+        return []
+    root = Path(__file__).resolve().parent
+    os.chdir(root)
+    sources = [path for path in sorted(Path(PACKAGE).rglob("*.pxd")) if path.with_suffix(".py").exists()]
+    found = [_extension(path.with_suffix(".py")) for path in sources]
+    found += [_extension(path) for path in sorted(Path(PACKAGE).rglob("*.pyx"))]
+    compiled: list[Extension] = cythonize(
+        found,
+        build_dir="build/cython",
+        language_level=3,
+        annotate=bool(os.environ.get("KCPSTACK_ANNOTATE")),
+        compiler_directives={
+            "annotation_typing": False,  # annotations are for mypy; what is typed in C is in the .pxd
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+        },
+    )
+    return compiled
+
+
+def _extension(source: Path) -> Extension:
+    folder = source.with_suffix("")
+    native = sorted(str(path) for path in folder.glob("*.c")) if folder.is_dir() else []
+    return Extension(
+        ".".join(folder.parts),
+        [str(source), *native],
+        depends=[str(path) for path in folder.glob("*.h")] if folder.is_dir() else [],
+        include_dirs=[str(folder)] if native else [],
+        extra_compile_args=["-O3", *WARNINGS] if native else ["-O3"],
+        optional=True,  # a failure to compile is said, and is none of the installation
+    )
+
+
+setup(ext_modules=extensions())
