@@ -36,13 +36,8 @@ def extensions() -> list[Extension]:
         build_dir="build/cython",
         language_level=3,
         annotate=bool(os.environ.get("KCPSTACK_ANNOTATE")),
-        compiler_directives={
-            "annotation_typing": False,  # annotations are for mypy; what is typed in C is in the .pxd
-            "boundscheck": False,
-            "wraparound": False,
-            "cdivision": True,
-            "initializedcheck": False,
-        },
+        # Annotations are for mypy; what is typed in C is in the .pxd.  All else keeps Python's meaning, checks included.
+        compiler_directives={"annotation_typing": False, "nonecheck": True},
     )
     return compiled
 

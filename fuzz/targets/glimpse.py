@@ -58,8 +58,9 @@ def packed(datagram: bytes, seen: list[tuple[int, ...]]) -> None:
     parts = [
         bytes(HEADER.pack(*one[:2], 0, 0, one[4], one[2], one[3], 5)) + datagram[:5].ljust(5) for one in seen
     ]
-    for part in parts:
-        packer.put(part[:OVERHEAD], part[OVERHEAD:])
+    for one, part in zip(seen, parts):
+        conv, cmd, sn, una, ts = one
+        packer.put(conv, cmd, 0, ts, sn, una, part[OVERHEAD:])
     packer.finish()
     made = [bytes(one) for one in batch]
     assert b"".join(made) == b"".join(parts)

@@ -11,24 +11,31 @@ run can be replayed.  This file cuts, sends and takes acks; the rest of the theo
 **Numbers do not wrap inside.**  ``sn``, ``una`` and ``ts`` are 32 bits on the wire; what arrives is
 widened to the nearest full number (:func:`kcpstack.kernels.segment.nearest`).
 
-Source of the wire: docs/wire.rst.  What a mode's numbers mean: docs/kcp.rst.
+Source of the wire: docs/wire.rst.  What a mode's numbers mean: docs/kcp.rst.  Compiled with arq.pxd (docs/kernels.rst).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from itertools import islice
 
-from zope.interface import implementer
+try:
+    import cython
+except ImportError:
+    from kcpstack.kernels import interpreted as cython
 
-from kcpstack.batch import Batch, BytesLike
+from zope.interface import classImplements
+
+from kcpstack.batch import Batch
 from kcpstack.counters import Counters
 from kcpstack.interfaces import IARQ, ICongestionControl
 from kcpstack.kernels.flights import ACKNOWLEDGED, Flights, Segment
 from kcpstack.kernels.reassembly import Reassembly
 from kcpstack.kernels.roundtrip import RoundTrip
-from kcpstack.kernels.segment import ACK, ASK, HEADER, MASK, OVERHEAD, PUSH, TELL, Glimpse, Packer, nearest
+from kcpstack.kernels.segment import ACK, ASK, MASK, OVERHEAD, PUSH, TELL, Glimpse, Packer, nearest
+
+if not cython.compiled:
+    from kcpstack.kernels.segment import readHeader
 
 __all__ = ["ARQ", "FLUSH_DATAGRAMS", "Tuning"]
 
@@ -48,7 +55,6 @@ class Tuning:
     receiveWindow: int = 512  # segments
 
 
-@implementer(IARQ)
 class ARQ:
     """One conversation.  ``mtu`` bounds the datagrams made, in bytes; ``conv`` is on all of them."""
 
@@ -70,7 +76,8 @@ class ARQ:
         self._congestion = congestion
         self._counters = counters
         # Sending.
-        self._queue: deque[memoryview] = deque()  # written, not yet cut into segments
+        self._queue: deque[bytes] = deque()  # written, not yet cut into segments
+        self._taken = 0  # bytes of the first of these that segments have
         self._segments: dict[int, Segment] = {}  # sn: sent and not acknowledged
         self._una = 0  # all below are acknowledged
         self._nxt = 0  # sn of the next new segment
@@ -87,6 +94,7 @@ class ARQ:
         self._arrived = Reassembly(tuning.receiveWindow, tuning.interval, tuning.ackNoDelay, counters)
         self._tell = False
         self._told = tuning.receiveWindow  # the window we last announced
+        self._segmentsSent = 0  # pushes of the flush under way
 
     # ------------------------------------------------------------ what the layer above uses
 
@@ -122,8 +130,10 @@ class ARQ:
 
     def write(self, data: bytes) -> None:
         """Queue ``data`` to be sent."""
+        if type(data) is not bytes:
+            data = bytes(memoryview(data))  # bytes() alone would take an int for a length
         if data:
-            self._queue.append(memoryview(data))
+            self._queue.append(data)
             self.unsent += len(data)
             self._counters.BytesSent += len(data)
 
@@ -163,45 +173,55 @@ class ARQ:
     # ------------------------------------------------------------ receiving
 
     def datagramsReceived(self, batch: Batch, now: float, recovered: bool = False) -> None:
-        """See IARQ."""
-        view = memoryview(batch.buffer)
+        """See IARQ.  Raises IndexError where a datagram is not inside the batch's buffer."""
+        size = len(batch.buffer)
         for start, end in zip(batch.starts, batch.ends):
-            if not self._datagramReceived(view, start, end, now, recovered):
+            if not 0 <= start <= end <= size:
+                raise IndexError(f"a datagram from {start} to {end} in a buffer of {size} bytes")
+            if not self._datagramReceived(batch.buffer, start, end, now, recovered):
                 self._counters.KCPInErrors += 1
-        view.release()
         if self._arrived.turnOver():
             self.strained = True
 
-    def _datagramReceived(self, view: memoryview, start: int, end: int, now: float, recovered: bool) -> bool:
+    def _datagramReceived(self, buffer: bytearray, start: int, end: int, now: float, recovered: bool) -> bool:
         """Take the segments of one datagram.  False where it, or its rest, is no KCP of ours."""
         una = -1
         newest = -1  # highest transmission number this datagram acknowledges
         newestSent: float | None = None
         fits = answers = False
-        rightUpTo = start
-        while end - rightUpTo >= OVERHEAD:
-            conv, cmd, _frg, window, ts, sn, wireUna, length = HEADER.unpack_from(view, rightUpTo)
-            body = rightUpTo + OVERHEAD
-            if conv != self.conv or length > min(end - body, DATA_MAX) or not PUSH <= cmd <= TELL:
+        segments = acknowledged = 0
+        at = start
+        while end - at >= _OVERHEAD:
+            conv, cmd, _frg, window, ts, sn, wireUna, length = readHeader(buffer, at)
+            body = at + _OVERHEAD
+            if conv != self.conv or length > min(end - body, _DATA_MAX) or not _PUSH <= cmd <= _TELL:
                 break
-            self._counters.InSegs += 1
+            segments += 1
             una = nearest(wireUna, self._una)
             if not recovered and self._remoteUna <= una <= self._nxt:
                 self._remoteUna = una
                 self._remoteWindow = window
                 self.heardAt = now
                 fits = True
-            if cmd == PUSH:
-                self._arrived.pushReceived(sn, ts, view[body : body + length], now)
-            elif cmd == ACK:
-                number, sent = self._ackReceived(sn, ts, now)
+            if cmd == _PUSH:
+                self._arrived.pushReceived(sn, ts, buffer, body, body + length, now)
+            elif cmd == _ACK:
+                number = self._numberOf(sn, ts)
+                segment = self._segments.pop(nearest(sn, self._una), None) if number >= 0 else None
                 if number > newest:
-                    newest, newestSent = number, sent
-            elif cmd == ASK:
+                    newest = number
+                    newestSent = None if segment is None else segment.sentAt(number)
+                if segment is not None:
+                    self._settle(segment)
+                    acknowledged += 1
+            elif cmd == _ASK:
                 self._tell = True
             else:
                 answers = True
-            rightUpTo = body + length
+            at = body + length
+        self._counters.InSegs += segments
+        if acknowledged:
+            self._congestion.acknowledged(acknowledged, len(self._segments), now)
         if newestSent is not None and not recovered:
             self._roundTrip.take(now - newestSent)  # one sample a datagram: acks that came together say the same
         if una > self._una:
@@ -214,24 +234,20 @@ class ARQ:
             self.answeredAt = now
         if self._una == self._nxt:
             self._waitingSince = None
-        return rightUpTo == end
+        return at == end
 
-    def _ackReceived(self, wireSN: int, ts: int, now: float) -> tuple[int, float | None]:
-        """One segment arrived.  Returns the number of the transmission that did it, -1 where it was
-        not ours, and when it was sent, where that is still known."""
+    def _numberOf(self, wireSN: int, ts: int) -> int:
+        """The number of the transmission that an ack answers, -1 where it was not ours."""
         number = nearest(ts, self._flights.number - 1)
-        sn = nearest(wireSN, self._una)
-        if not 0 < number < self._flights.number or not 0 <= sn < self._nxt:
-            self._counters.AcksIgnored += 1
-            return -1, None
-        segment = self._segments.pop(sn, None)
-        if segment is None:
-            return number, None
-        sent = segment.sentAt(number)
-        segment.number = ACKNOWLEDGED
+        if 0 < number < self._flights.number and 0 <= nearest(wireSN, self._una) < self._nxt:
+            return number
+        self._counters.AcksIgnored += 1
+        return -1
+
+    def _settle(self, segment: Segment) -> None:
+        """One segment arrived, as its own ack says."""
+        segment.number = _ACKNOWLEDGED
         self.longestArrived = max(self.longestArrived, len(segment.data))
-        self._congestion.acknowledged(1, len(self._segments), now)
-        return number, sent
 
     def _unaReceived(self, una: int, now: float) -> int:
         """All segments below ``una`` arrived.  Returns the highest transmission number known from
@@ -245,9 +261,9 @@ class ARQ:
             segment = self._segments.pop(sn, None)
             if segment is not None:
                 count += 1
-                if not segment.earlier:
-                    newest = max(newest, segment.number)
-                segment.number = ACKNOWLEDGED
+                if not segment.earlier and segment.number > newest:
+                    newest = segment.number
+                segment.number = _ACKNOWLEDGED
         self._una = una
         if count:
             self._congestion.acknowledged(count, len(self._segments), now)
@@ -268,27 +284,28 @@ class ARQ:
         self._told = self._arrived.freeWindow()
         packer = Packer(batch, self._mtu)
         most = min(most, FLUSH_DATAGRAMS)
-        limit = len(batch) + most
         more = False
         if acks:  # half of the datagrams at most: where the pace is slow, they must not crowd out the data
-            acksMost = (most + 1) // 2 * (self._mtu // OVERHEAD)
+            acksMost = (most + 1) // 2 * (self._mtu // _OVERHEAD)
             more = self._arrived.putAcks(packer, self.conv, self._told, acksMost)
         self._putProbes(packer)
         if self._retry:
             self._retryOldest(now, packer)
-        while self._lost and len(batch) < limit:
+        while self._lost and packer.done < most:
             segment = self._lost.popleft()
-            if segment.number != ACKNOWLEDGED:
+            if segment.number != _ACKNOWLEDGED:
                 self._transmit(segment, now, packer)
                 if len(segment.earlier) >= STRAIN:
                     self.strained = True
-        while self.unsent and room > 0 and len(batch) < limit:
+        while self.unsent and room > 0 and packer.done < most:
             segment = Segment(self._nxt, self._cut())
             self._segments[self._nxt] = segment
             self._nxt += 1
             room -= 1
             self._transmit(segment, now, packer)
         packer.finish()
+        self._counters.OutSegs += self._segmentsSent
+        self._segmentsSent = 0
         return more or bool(self._lost) or (self.unsent > 0 and room > 0)
 
     def _sendRoom(self) -> int:
@@ -300,43 +317,52 @@ class ARQ:
         if self._waitingSince is None:
             self._waitingSince = now
         number = self._flights.depart(segment, now)
-        data = segment.data
-        header = HEADER.pack(
-            self.conv, PUSH, 0, self._told, number & MASK, segment.sn & MASK, self._arrived.nxt & MASK, len(data)
+        packer.put(
+            self.conv, PUSH, self._told, number & _MASK, segment.sn & _MASK, self._arrived.nxt & _MASK, segment.data
         )
-        packer.put(header, data)
-        if len(data) == self._mss:
-            packer.finish()  # it is full: so the batch knows how many there are
-        self._counters.OutSegs += 1
+        if len(segment.data) == self._mss:
+            packer.finish()  # it is full: so the packer knows how many there are
+        self._segmentsSent += 1
 
-    def _cut(self) -> BytesLike:
+    def _cut(self) -> bytes:
         """Take the next segment's data from the queue: a full one, or all there is."""
-        chunk = self._queue.popleft()
-        if len(chunk) > self._mss:
-            self._queue.appendleft(chunk[self._mss :])
-            chunk = chunk[: self._mss]
-        elif len(chunk) < self._mss and self._queue:
-            pieces = [chunk]
-            wanted = self._mss - len(chunk)
-            while wanted and self._queue:
-                chunk = self._queue.popleft()
-                if len(chunk) > wanted:
-                    self._queue.appendleft(chunk[wanted:])
-                    chunk = chunk[:wanted]
-                pieces.append(chunk)
-                wanted -= len(chunk)
-            joined = b"".join(pieces)
-            self.unsent -= len(joined)
-            return joined
-        self.unsent -= len(chunk)
-        return chunk
+        queue, mss = self._queue, self._mss
+        head = queue[0]
+        begin = self._taken
+        end = begin + mss
+        if end < len(head):
+            self._taken = end
+            data = head[begin:end]
+        elif end == len(head) or len(queue) == 1:
+            self._taken = 0
+            queue.popleft()
+            data = head[begin:] if begin else head
+        else:
+            data = self._cutAcross()
+        self.unsent -= len(data)
+        return data
+
+    def _cutAcross(self) -> bytes:
+        """A segment's data from several pieces of the queue."""
+        queue = self._queue
+        pieces: list[bytes] = []
+        wanted = self._mss
+        while wanted and queue:
+            piece = queue[0][self._taken : self._taken + wanted]
+            wanted -= len(piece)
+            self._taken += len(piece)
+            if self._taken == len(queue[0]):
+                self._taken = 0
+                queue.popleft()
+            pieces.append(piece)
+        return b"".join(pieces)
 
     def _putProbes(self, packer: Packer) -> None:
         """Each in a datagram of its own: what tells whether a path carries anything at all must be short."""
         for wanted, cmd in ((self._ask, ASK), (self._tell, TELL)):
             if wanted:
                 packer.finish()
-                packer.put(HEADER.pack(self.conv, cmd, 0, self._told, 0, 0, self._arrived.nxt & MASK, 0))
+                packer.put(self.conv, cmd, self._told, 0, 0, self._arrived.nxt & _MASK)
                 packer.finish()
                 self._counters.OutSegs += 1
         self._ask = self._tell = False
@@ -377,11 +403,19 @@ class ARQ:
 
     def oldest(self) -> Segment | None:
         """See IARQ."""
-        return next(iter(self._segments.values()), None)
+        for segment in self._segments.values():
+            return segment
+        return None
 
     def inFlight(self, length: int, most: int) -> list[Segment]:
         """See IARQ."""
-        return list(islice((each for each in self._segments.values() if len(each.data) >= length), most))
+        found: list[Segment] = []
+        for segment in self._segments.values():
+            if len(found) >= most:
+                break
+            if len(segment.data) >= length:
+                found.append(segment)
+        return found
 
     def probe(self) -> None:
         """See IARQ."""
@@ -420,3 +454,12 @@ PROBE_MAX = 120_000.0
 REMOTE_WINDOW_FIRST = 32  # segments, until the peer has said its own
 DATA_MAX = 1500  # bytes in a segment; no peer has a larger mtu, and windows bound segments, not bytes
 STRAIN = 2  # transmissions of one segment before its latest; a single loss is nothing
+
+# For C, as in kcpstack/kernels/segment.py.
+_OVERHEAD = OVERHEAD
+_MASK = MASK
+_PUSH, _ACK, _ASK, _TELL = PUSH, ACK, ASK, TELL
+_DATA_MAX = DATA_MAX
+_ACKNOWLEDGED = ACKNOWLEDGED
+
+classImplements(ARQ, IARQ)

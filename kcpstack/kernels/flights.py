@@ -11,6 +11,8 @@ overtaken at least as often as newer ones, so the lost are always the head of a 
 sending, and no scan of the window is ever needed.  What nothing overtakes is caught by its timer,
 on the same list: all transmissions with the same number of time-outs behind them share one
 timeout, so the oldest expires first.
+
+Compiled with flights.pxd (docs/kernels.rst).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from kcpstack.kernels.roundtrip import RoundTrip
 __all__ = ["ACKNOWLEDGED", "Flights", "Losses", "Segment"]
 
 ACKNOWLEDGED = -1  # no transmission has this number
+_ACKNOWLEDGED = ACKNOWLEDGED  # for C, as in kcpstack/kernels/segment.py
 
 
 class Segment:
@@ -43,7 +46,7 @@ class Segment:
     @property
     def acknowledged(self) -> bool:
         """Whether the peer has it."""
-        return self.number == ACKNOWLEDGED
+        return self.number == _ACKNOWLEDGED
 
     @property
     def firstSent(self) -> float:
@@ -54,7 +57,10 @@ class Segment:
         """When the transmission with this number was; None where it was not of this segment."""
         if number == self.number:
             return self.sent
-        return next((sent for earlier, sent in self.earlier if earlier == number), None)
+        for earlier, sent in self.earlier:
+            if earlier == number:
+                return sent
+        return None
 
 
 class Losses(NamedTuple):
@@ -103,14 +109,16 @@ class Flights:
 
     def nextTimeout(self) -> float | None:
         """When the first timer runs out; None where nothing is out."""
-        due: float | None = None
-        for timeouts, flight in enumerate(self._flights):
-            self._dropSettled(flight)
+        due = NEVER
+        for timeouts in range(len(self._flights)):
+            flight = self._flights[timeouts]
+            _dropSettled(flight)
             if flight:
-                expires = flight[0][1].sent + self._roundTrip.timeoutAfter(timeouts)
-                if due is None or expires < due:
+                segment = flight[0][1]
+                expires = segment.sent + self._roundTrip.timeoutAfter(timeouts)
+                if expires < due:
                     due = expires
-        return due
+        return due if due < NEVER else None
 
     def takeLost(self, now: float, early: bool) -> Losses:
         """Take out the transmissions overtaken often enough, and those out of time.
@@ -118,15 +126,17 @@ class Flights:
         ``early``: nothing new will be sent, so no further acks will come to count: one is enough."""
         overtakers = self._overtakers
         needed = 1 if early else self._resend
-        threshold = overtakers[-needed] if 0 < needed <= len(overtakers) else -1
+        threshold = overtakers[len(overtakers) - needed] if 0 < needed <= len(overtakers) else -1
         found: list[Segment] = []
         skipped = timedOut = 0
         for timeouts in range(len(self._flights)):
             flight = self._flights[timeouts]
             timeout = self._roundTrip.timeoutAfter(timeouts)
-            self._dropSettled(flight)
+            _dropSettled(flight)
             while flight:
-                number, segment = flight[0]
+                first = flight[0]
+                number = first[0]
+                segment = first[1]
                 if number < threshold:
                     segment.timeouts = 0
                     skipped += 1
@@ -139,14 +149,20 @@ class Flights:
                     break
                 found.append(segment)
                 flight.popleft()
-                self._dropSettled(flight)
+                _dropSettled(flight)
         return Losses(found, skipped, timedOut)
 
-    def _dropSettled(self, flight: deque[tuple[int, Segment]]) -> None:
-        """Forget transmissions at the head whose segment was acknowledged or sent again since."""
-        while flight and flight[0][1].number != flight[0][0]:
-            flight.popleft()
+
+def _dropSettled(flight: deque[tuple[int, Segment]]) -> None:
+    """Forget transmissions at the head whose segment was acknowledged or sent again since."""
+    while flight:
+        first = flight[0]
+        segment = first[1]
+        if segment.number == first[0]:
+            return
+        flight.popleft()
 
 
 EARLIER_KEPT = 7  # transmissions of one segment; acks of older ones are too late to matter
 TIMEOUTS_COUNTED = 64  # in a row; with the RTO's ceiling long reached, a bound on the lists
+NEVER = float("inf")

@@ -3,14 +3,24 @@
 **Acks wait a little, unless something is wrong.**  They leave with data, or when ACK_EVERY have
 gathered, or after ``interval``; at once when a segment is out of order or came twice, for the
 sender needs to know.
+
+Compiled with reassembly.pxd (docs/kernels.rst).
 """
 
 from __future__ import annotations
 
 from collections import deque
 
+try:
+    import cython
+except ImportError:
+    from kcpstack.kernels import interpreted as cython
+
 from kcpstack.counters import Counters
-from kcpstack.kernels.segment import ACK, HEADER, MASK, Packer, nearest
+from kcpstack.kernels.segment import ACK, MASK, Packer, nearest
+
+if not cython.compiled:
+    from kcpstack.kernels.segment import copied
 
 __all__ = ["ACKS_KEPT", "REPEATS", "Reassembly"]
 
@@ -32,7 +42,7 @@ class Reassembly:
         self._counters = counters
         self._acks: list[tuple[int, int]] = []  # (sn, ts) as they came, both as on the wire
         self._ackNow = False
-        self._latest: int | None = None  # ts of the last sending among those that came
+        self._latest = -1  # ts of the last sending among those that came; -1: none has
         self._repeats = 0
         self._repeating = False
         self._repeatsOf = 0  # how many different segments had come, when a repeat was last counted
@@ -42,8 +52,8 @@ class Reassembly:
         """How many pushes came again since the last one that was new."""
         return self._repeats if self._repeatsOf == self.nxt + len(self.early) else 0
 
-    def pushReceived(self, wireSN: int, ts: int, data: memoryview, now: float) -> None:
-        """Take in one segment, numbers as on the wire.  ``data`` is copied."""
+    def pushReceived(self, wireSN: int, ts: int, buffer: bytearray, start: int, end: int, now: float) -> None:
+        """Take in one segment, numbers as on the wire.  Its data, ``buffer[start:end]``, is copied."""
         sn = nearest(wireSN, self.nxt)
         if sn >= self.nxt + self._window or sn < 0:
             self._counters.RecvWindowDrops += 1
@@ -53,14 +63,19 @@ class Reassembly:
             self._latest = ts
         if self.ackAt is None:
             self.ackAt = now + self._interval
-        if sn < self.nxt or sn in self.early:
+        if sn < self.nxt or (self.early and sn in self.early):
             self._counters.RepeatSegs += 1
             self._ackNow = True
             self._repeats = self.repeats + 1
             self._repeatsOf = self.nxt + len(self.early)
             self._repeating = self._repeats >= REPEATS
             return
-        self.early[sn] = bytes(data)
+        data = copied(buffer, start, end)
+        if sn == self.nxt and not self.early and len(self.unread) < self._window:
+            self.unread.append(data)
+            self.nxt += 1
+            return
+        self.early[sn] = data
         if sn == self.nxt:
             self.deliver()
         if self.early:
@@ -98,7 +113,7 @@ class Reassembly:
     def isLater(self, ts: int) -> bool:
         """Whether a push with this ts (as on the wire) was sent after all that have come: ts grows with each sending,
         or with time, so a peer whose acks are lost repeats what we have with a later one."""
-        return self._latest is None or 0 < (ts - self._latest) & MASK < HALF
+        return self._latest < 0 or 0 < (ts - self._latest) & _MASK < _HALF
 
     # ------------------------------------------------------------ acks
 
@@ -122,20 +137,21 @@ class Reassembly:
         ``nxt``, but the last one stays, for its ts.  True where there are more."""
         acks = self._acks
         last = len(acks) - 1
-        una, nxt = self.nxt & MASK, self.nxt
+        una, nxt = self.nxt & _MASK, self.nxt
         useful = [ack for index, ack in enumerate(acks) if index == last or nearest(ack[0], nxt) >= nxt]
         self._acks = useful[most:]
         if not self._acks:
             self.ackAt = None
             self._ackNow = False
         for sn, ts in useful[:most]:
-            packer.put(HEADER.pack(conv, ACK, 0, window, ts, sn, una, 0))
+            packer.put(conv, ACK, window, ts, sn, una)
         self._counters.OutSegs += min(len(useful), most)
         return bool(self._acks)
 
 
 WINDOW_MAX = 0xFFFF  # segments; wnd has 16 bits
-HALF = 1 << 31  # of all ts there are: what is farther ahead is behind
+_HALF = 1 << 31  # of all ts there are: what is farther ahead is behind
+_MASK = MASK  # for C, as in kcpstack/kernels/segment.py
 ACK_EVERY = 16  # pushes; few enough for the smallest window in use (32), many enough to be cheap
 REPEATS = 3  # in a row; a spurious retransmission and a copy made by the network are less
 ACKS_KEPT = 4096  # more than default windows hold; where a slow pace lets more wait, the peer repeats itself

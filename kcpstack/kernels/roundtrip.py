@@ -34,7 +34,7 @@ class RoundTrip:
     def timeoutAfter(self, timeouts: int) -> float:
         """How long to wait for the ack of a transmission after so many time-outs in a row."""
         if self._doubles:
-            return min(self.rto * (1 << timeouts), RTO_MAX)
+            return min(self.rto * 2.0**timeouts, RTO_MAX)
         return min(self.rto * (1 + timeouts / 2), RTO_MAX)
 
 
