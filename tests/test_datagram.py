@@ -152,7 +152,7 @@ def test_aReceiverThatRaisesDoesNotCostTheSocket(ends):
 
 def refuse(transport: UDPTransport, *errors) -> FaultySocket:
     """The next sends of ``transport`` fail with these; a client's each try twice (see _trySending)."""
-    transport._socket = FaultySocket(transport._socket, errors)
+    transport._use(FaultySocket(transport._socket, errors))
     return transport._socket
 
 

@@ -26,16 +26,8 @@ from zope.interface import implementer
 from kcpstack.batch import Batch, BytesLike, PeerAddress
 from kcpstack.counters import Counters
 from kcpstack.interfaces import IDatagramReceiver, IDatagramTransport, ITrafficMarking
-from kcpstack.layers.offload import (
-    CONTROL_BYTES,
-    GRO_BYTES,
-    Control,
-    Segmentation,
-    coalesce,
-    runControl,
-    runEnd,
-    segmentSize,
-)
+from kcpstack.layers.offload import GRO_BYTES, Control, Segmentation, coalesce, runControl, runEnd
+from kcpstack.layers.socketcalls import Calls, socketCalls
 from kcpstack.layers.udpsocket import SocketErrors, markTraffic, openSocket
 
 __all__ = ["Shared", "UDPTransport"]
@@ -102,6 +94,7 @@ class UDPTransport:
         self._segmentation = self._shared.segmentation
         self.canCoalesce = False  # GRO
         self._socket: socket.socket | None = None
+        self._calls: Calls  # once it listens
         self._readBuffer = bytearray()
         self._backlog: deque[tuple[bytes, int, PeerAddress | None]] = deque()  # what the kernel had no room for
         self._backlogBytes = 0
@@ -111,15 +104,16 @@ class UDPTransport:
     def startListening(self, receiver: IDatagramReceiver) -> None:
         """Open the socket.  Raises CannotListenError."""
         try:
-            self._socket = openSocket(self._host, self._port, self._peer, self._buffers)
+            sock = openSocket(self._host, self._port, self._peer, self._buffers)
         except OSError as error:
             raise CannotListenError(self._host, self._port, error) from None
+        self._use(sock)
         self._receiver = receiver
         if self._dscp:
-            self._mark(self._socket)
+            self._mark(sock)
         if self._offload:
-            self._segmentation.probe(self._socket)
-            self.canCoalesce = coalesce(self._socket)
+            self._segmentation.probe(sock)
+            self.canCoalesce = coalesce(sock)
         self._readBuffer = self._shared.readBuffer()
         self._reactor.addReader(self)
 
@@ -129,20 +123,28 @@ class UDPTransport:
             return
         self._counters.OutPkts += len(batch)
         self._counters.OutBytes += sum(batch.ends) - sum(batch.starts)
-        view = memoryview(batch.buffer)
         starts, ends = batch.starts, batch.ends
         index, count = 0, len(starts)
         while index < count:
             size = ends[index] - starts[index]
             after = runEnd(starts, ends, index) if self._canSegment(address, size) else index + 1
-            pieces: list[BytesLike] = [view[starts[i] : ends[i]] for i in range(index, after)]
-            if not self._backlog:
-                pieces = self._sendRun(pieces, size, address)
-            if pieces:
-                self._keep(pieces, size, address)
+            if self._backlog or self._socket is None:
+                self._keep(_pieces(batch, index, after), size, address)
+            else:
+                self._sendNow(batch, index, after, size, address)
             index = after
-        del pieces
-        view.release()
+
+    def _sendNow(self, batch: Batch, index: int, after: int, size: int, address: PeerAddress | None) -> None:
+        """Send a run of a batch.  What goes wrong is the slow way's to sort out."""
+        try:
+            failed = self._calls.sendRun(batch, index, after, size, address if self._peer is None else None)
+            if failed is None:
+                return
+        except ValueError:  # no numeric host
+            failed = None
+        left = self._sendRun(_pieces(batch, index, after), size, address, failed)
+        if left:
+            self._keep(left, size, address)
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """The socket's own address.  Only while it listens."""
@@ -159,6 +161,10 @@ class UDPTransport:
         self._dscp = dscp
         if self._socket is not None:
             self._mark(self._socket)
+
+    def _use(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._calls = socketCalls(sock)
 
     def _mark(self, sock: socket.socket) -> None:
         try:
@@ -179,39 +185,22 @@ class UDPTransport:
 
     def doRead(self) -> None:
         """Drain the socket, up to a bound, into one batch."""
-        sock = self._socket
-        if sock is None:
+        if self._socket is None:
             return
-        view = memoryview(self._readBuffer)
         batch = Batch()
         batch.buffer = self._readBuffer
         addresses: list[PeerAddress] = []
+        batch.addresses = addresses
         reserve = GRO_BYTES if self.canCoalesce else DATAGRAM_BYTES
-        position = 0
-        for _ in range(READS_PER_TURN):
-            if position + reserve > len(view):
+        position, reads = 0, READS_PER_TURN
+        while self._socket is not None:
+            position, reads, error = self._calls.receive(batch, position, reserve, reads)
+            if error is None or isinstance(error, BlockingIOError):
                 break
-            try:
-                length, control, _flags, address = sock.recvmsg_into(
-                    [view[position : position + reserve]], CONTROL_BYTES
-                )
-            except BlockingIOError:
+            self._told(error)
+            if error.errno != errno.ECONNREFUSED:
                 break
-            except OSError as error:
-                self._told(error)
-                if self._socket is None or error.errno != errno.ECONNREFUSED:
-                    break
-                continue
-            size = segmentSize(control) or length
-            end = position + length
-            for start in range(position, end, size) if length else ():
-                batch.starts.append(start)
-                batch.ends.append(min(start + size, end))
-                addresses.append(address)
-            position = end
-        view.release()
         if addresses and self._socket is not None:  # a receiver that was told of an error may close it
-            batch.addresses = addresses
             try:
                 self._receiver.datagramsReceived(batch)
             except Exception:  # noqa: BLE001 - a reactor closes what raises, and this is everybody's socket
@@ -267,12 +256,15 @@ class UDPTransport:
     def _canSegment(self, address: PeerAddress | None, size: int) -> bool:
         return self._offload and self._segmentation.allows(address, size)
 
-    def _sendRun(self, pieces: list[BytesLike], size: int, address: PeerAddress | None) -> list[BytesLike]:
+    def _sendRun(
+        self, pieces: list[BytesLike], size: int, address: PeerAddress | None, failed: OSError | None = None
+    ) -> list[BytesLike]:
         """Send a run of datagrams of ``size`` bytes (the last may be shorter): a piece for each, or
-        one for all.  Returns what the kernel has no room for now, as such pieces."""
+        one for all.  Returns what the kernel has no room for now, as such pieces.  ``failed``: what came of a first try."""
         if len(pieces) > 1 or len(pieces[0]) > size:
             if self._canSegment(address, size):
-                error = self._trySending(pieces, runControl(size), address)
+                error = self._trySending(pieces, runControl(size), address, failed)
+                failed = None
                 if error is None:
                     return []
                 if isinstance(error, BlockingIOError):
@@ -284,18 +276,21 @@ class UDPTransport:
                 whole = pieces[0]
                 pieces = [whole[start : start + size] for start in range(0, len(whole), size)]
         for index, piece in enumerate(pieces):
-            error = self._trySending([piece], [], address)
+            error = self._trySending([piece], [], address, failed)
+            failed = None
             if isinstance(error, BlockingIOError):
                 return pieces[index:]
             if error is not None:
                 self._sendFailed(error, 1, address)
         return []
 
-    def _trySending(self, pieces: list[BytesLike], control: Control, address: PeerAddress | None) -> OSError | None:
-        """One send.  Returns the error that kept it from leaving.
+    def _trySending(
+        self, pieces: list[BytesLike], control: Control, address: PeerAddress | None, failed: OSError | None = None
+    ) -> OSError | None:
+        """One send, which may have ``failed`` once.  Returns the error that kept it from leaving.
 
         A connected socket reports errors of earlier datagrams here, each once: so what fails is tried again."""
-        error = self._sendmsg(pieces, control, address)
+        error = failed or self._sendmsg(pieces, control, address)
         if error is None or self._peer is None or isinstance(error, BlockingIOError):
             return error
         again = self._sendmsg(pieces, control, address)
@@ -334,6 +329,11 @@ class UDPTransport:
         """Whatever it is (no buffers, no route, too long), the ARQ sends again what it must."""
         self._counters.OutErrs += count
         self._told(error, address)
+
+
+def _pieces(batch: Batch, first: int, after: int) -> list[BytesLike]:
+    """Copies of some datagrams of a batch."""
+    return [bytes(batch.buffer[batch.starts[i] : batch.ends[i]]) for i in range(first, after)]
 
 
 def _asAddress(name: PeerAddress) -> IPv4Address | IPv6Address:
