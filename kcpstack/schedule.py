@@ -1,7 +1,10 @@
-"""One real timer for everything that waits on one UDP port.
+"""One real timer for everything that waits on one UDP port, and one call at the end of each turn of the reactor.
 
-A port can have thousands of sessions and most are idle.  Each tells the schedule when it wants to
-be called, or that it does not; a session with nothing in flight is not in here at all.
+A port can have thousands of sessions and most are idle.  Each layer tells the schedule when it wants to
+be called, or that it does not; a KCP session with nothing in flight is not in here at all.
+
+What several layers do at the end of a turn happens in one go: smux writes what its streams have, KCP sends it.  A call of
+the reactor for each would cost a round of its loop each, and that is most of what a short message costs.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ class Schedule:
     ``clock``, as floats.
 
     Members are told apart by identity.  ``due`` is never called from inside another call of this
-    object's methods, and an exception in it is the reactor's to log, without harm to the others."""
+    object's methods that somebody else made, and an exception in it is the reactor's to log, without harm to the others."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -39,6 +42,7 @@ class Schedule:
         self._late = False
         self._calling = 0.0  # ms; the latest time asked for by those being called
         self._soon: dict[Member, None] = {}  # insertion order is calling order
+        self._turning = False  # those of this turn are being called
         self._soonCall: IDelayedCall | None = None
 
     def now(self) -> float:
@@ -62,9 +66,10 @@ class Schedule:
         self._arm()
 
     def soon(self, member: Member) -> None:
-        """Call ``member.due`` once this turn of the reactor is over, however often it is asked."""
+        """Call ``member.due`` once this turn of the reactor is over, however often it is asked.  Who asks while others are
+        called for that is called with them, ROUNDS times at most: the network must be read as well."""
         self._soon[member] = None
-        if self._soonCall is None:
+        if self._soonCall is None and not self._turning:
             self._soonCall = self._clock.callLater(0, self._turnOver)
 
     def forget(self, member: Member) -> None:
@@ -82,8 +87,17 @@ class Schedule:
 
     def _turnOver(self) -> None:
         self._soonCall = None
-        members, self._soon = deque(self._soon), {}
-        self._call(members)
+        self._turning = True
+        try:
+            for _ in range(ROUNDS):
+                if not self._soon:
+                    break
+                members, self._soon = deque(self._soon), {}
+                self._call(members)
+        finally:
+            self._turning = False
+            if self._soon and self._soonCall is None:
+                self._soonCall = self._clock.callLater(0, self._turnOver)
 
     def _expired(self) -> None:
         if self.now() - self._timerAt > LATE and not self._late:
@@ -139,6 +153,7 @@ class Schedule:
         heapq.heapify(self._heap)
 
 
+ROUNDS = 4  # of calls at the end of a turn; smux, KCP, and what their sending makes of it
 STALE_ENTRIES = 64  # entries; rebuilding the heap below this is not worth the walk
 LATE = 1.0  # ms; a reactor with time to spare is earlier than that
 TIMER_SLACK = 0.01  # ms; rounding of floats must not cost a second wake-up

@@ -159,6 +159,7 @@ class Conversation:
         self.conv = conv
         self.address: Any = address  # PeerAddress, which a server's fan-out changes; or None
         self._port = port
+        self.schedule = port.schedule
         self.layers = port.layers
         self._finished = finished
         self.pathFaulty: Callable[[PathFault], None] = _ignore
@@ -302,6 +303,7 @@ def buildMux(
         sessionBuffer=settings.smuxbuf,
         keepalive=settings.keepalive,
         streamFactory=streamFactory,
+        schedule=conversation.schedule,
     )
     above = conversation.layers.session(mux)
     if conversation.compressor is not None:

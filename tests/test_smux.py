@@ -13,6 +13,7 @@ from zope.interface.verify import verifyObject
 from kcpstack.layers import smux
 from kcpstack.layers.smux import ANNOUNCE_ID, KEEPALIVE_TIMEOUT
 from kcpstack.layers.smux_sending import WRITE_SIZE, FrameSender
+from kcpstack.schedule import Schedule
 from kcpstack.testing.streams import HalfCloseableRecorder, Recorder
 
 versions = pytest.mark.parametrize("version", [1, 2])
@@ -22,7 +23,7 @@ FRAME = OPTIONS["frameSize"]
 def test_a_session_is_a_protocol_and_its_sender_a_producer() -> None:
     peer = ScriptedPeer(2)
     assert verifyObject(IProtocol, peer.session)
-    assert verifyObject(IPushProducer, FrameSender(peer.clock))
+    assert verifyObject(IPushProducer, FrameSender(Schedule(peer.clock)))
 
 
 # ------------------------------------------------------------------ opening

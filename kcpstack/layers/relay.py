@@ -45,6 +45,7 @@ from zope.interface import implementer
 
 from kcpstack.addresses import shown
 from kcpstack.interfaces import IStreamTransport
+from kcpstack.layers.tcpwriting import writeNow
 
 __all__ = ["ClientRelayFactory", "RelayFactory", "ServerRelayFactory"]
 
@@ -296,7 +297,7 @@ class _End(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self.received += len(data)
-        self.other.transport.write(data)
+        writeNow(self.other.transport, data)
 
     def readConnectionLost(self) -> None:
         self.readEnded = True

@@ -22,6 +22,7 @@ delivery brings.  Streams are at most MAX_STREAMS, frames that overtake data at 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import cast
 
@@ -39,6 +40,7 @@ from kcpstack.layers.smux_frames import FIN, NOP, PSH, SYN, UPD, FrameDecoder, d
 from kcpstack.layers.smux_ledger import Ledger
 from kcpstack.layers.smux_sending import FrameSender
 from kcpstack.layers.smux_stream import SmuxStream
+from kcpstack.schedule import Schedule
 
 __all__ = ["SmuxSession", "ANNOUNCE_ID", "KEEPALIVE_TIMEOUT", "LEAVE_ID", "LEAVE_PATIENCE", "MAX_STREAMS"]
 
@@ -47,6 +49,7 @@ LEAVE_ID = 0x6B637078  # "xpck"; even as well
 FIRST_STREAM = 3
 LAST_STREAM = 0xFFFFFFFF
 KEEPALIVE_TIMEOUT = 30.0  # seconds of silence; kcptun's own value
+TIMER_GRID = 0.125  # seconds; keepalives of many sessions share a wake-up, and none comes later by more
 LEAVE_PATIENCE = 3.0  # seconds for a peer to answer that we leave, or to have its last data acknowledged
 MAX_STREAMS = 65536  # a session's share of what one process can have open
 URGENT_LIMIT = 16 * MAX_STREAMS  # bytes; one FIN and mark for each stream there can be
@@ -74,8 +77,10 @@ class SmuxSession:
         sessionBuffer: int,
         keepalive: float,
         streamFactory: IProtocolFactory | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
-        """``counters`` are the process's.  ``version`` is 1 or 2; on a
+        """``counters`` are the process's.  ``schedule`` is best that of the session below, so that what is written at the end
+        of a turn leaves in the same turn; None: one of our own.  ``version`` is 1 or 2; on a
         server None takes the version of the peer's first frame.  In bytes: ``frameSize``, the
         payload of our PSH frames, from 1 to MAX_PAYLOAD; ``streamBuffer``, our window for each
         stream (version 2); ``sessionBuffer``, unread on all streams.  ``keepalive`` is in seconds,
@@ -93,7 +98,8 @@ class SmuxSession:
         self._keepalive = keepalive
         self._streamFactory = streamFactory
         self._decoder = FrameDecoder(version)
-        self._sender = FrameSender(clock)
+        self._schedule = schedule if schedule is not None else Schedule(clock)
+        self._sender = FrameSender(self._schedule)
         self._streams: dict[int, SmuxStream] = {}
         self._nextID = FIRST_STREAM
         self._up = False
@@ -111,7 +117,6 @@ class SmuxSession:
         self._readingPaused = False
         self._heard = 0.0  # when anything last arrived, in the clock's seconds
         self._nextNOP = 0.0
-        self._timer: IDelayedCall | None = None
 
     # for the application
 
@@ -378,25 +383,22 @@ class SmuxSession:
     # keepalive
 
     def _setTimer(self) -> None:
-        """One timer for the next NOP and for the end of patience, whichever comes first."""
-        now = self.clock.seconds()
+        """One time for the next NOP and for the end of patience, whichever comes first."""
         due = self._nextNOP
         if not self._readingPaused:
             due = min(due, self._heard + KEEPALIVE_TIMEOUT)
-        delay = max(due - now, 0.001)  # above 0, so that rounding cannot make it fire for ever
-        if self._timer is not None:
-            self._timer.reset(delay)
-        else:
-            self._timer = self.clock.callLater(delay, self._timeOut)
+        # Above 0 from now, so that rounding cannot make it come for ever; and when those of other sessions come as well.
+        due = max(due, self.clock.seconds() + 0.001)
+        self._schedule.at(self, math.ceil(due / TIMER_GRID) * TIMER_GRID * 1000)
 
-    def _timeOut(self) -> None:
-        self._timer = None
-        now = self.clock.seconds()
-        if now - self._heard >= KEEPALIVE_TIMEOUT and not self._readingPaused:
+    def due(self, now: float) -> None:
+        """Its time has come: the schedule's call."""
+        seconds = self.clock.seconds()
+        if seconds - self._heard >= KEEPALIVE_TIMEOUT and not self._readingPaused:
             self._fail(PeerSilent(f"nothing heard for {KEEPALIVE_TIMEOUT:.0f} s"))
             return
-        if now >= self._nextNOP:
-            self._nextNOP = now + self._keepalive
+        if seconds >= self._nextNOP:
+            self._nextNOP = seconds + self._keepalive
             if not self._sender.blocked and self.version is not None:
                 self._sendUrgent(NOP, 0)
         self._setTimer()
@@ -435,10 +437,10 @@ class SmuxSession:
             return
         self._up = False
         self.failure = reason
-        for timer in (self._timer, self._leaveTimer):
-            if timer is not None and timer.active():
-                timer.cancel()
-        self._timer = self._leaveTimer = None
+        self._schedule.forget(self)
+        if self._leaveTimer is not None and self._leaveTimer.active():
+            self._leaveTimer.cancel()
+        self._leaveTimer = None
         streams = list(self._streams.values())
         self._bytesLost = sum(stream.queued for stream in streams)
         self._streams.clear()

@@ -6,8 +6,8 @@ big stream cannot hold up the others.  Frames are made only when the session tak
 stream has queued when it is aborted is never sent.
 
 Nothing is written in the middle of somebody's call.  The first thing to send asks for a call at
-the end of the reactor's turn, ``callLater(0)``, which Twisted makes before it waits for the
-network again.  So whatever all streams write in one turn shares few writes to the session (one
+the end of the reactor's turn (kcpstack/schedule.py), which comes before the
+network is waited for again.  So whatever all streams write in one turn shares few writes to the session (one
 snappy chunk, full KCP segments), at no cost in latency.  When the session's buffer has drained it
 calls ``resumeProducing`` and gets more at once.
 """
@@ -18,13 +18,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from kcpstack.batch import BytesLike
 from kcpstack.interfaces import ISessionTransport
 from kcpstack.layers.smux_frames import HEADER_SIZE
 from kcpstack.layers.smux_ledger import Frames, Ledger
+from kcpstack.schedule import Schedule
 
 __all__ = ["FrameSender", "Source"]
 
@@ -59,13 +60,13 @@ class FrameSender:
     Streams are told apart by identity.  With a ``ledger`` every write is entered there.
     """
 
-    def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
         self._transport: ISessionTransport | None = None
         self._paused = False
         self._pumping = False
         self._losing = False
-        self._turn: IDelayedCall | None = None  # the end of this turn
+        self._turn = False  # we are called at the end of this one
         self._calls: list[Callable[[], None]] = []
         self._urgent: list[BytesLike] = []
         self._updates: dict[Source, None] = {}
@@ -84,18 +85,18 @@ class FrameSender:
         """Send a frame before all data, in the order of these calls."""
         self._urgent.append(frame)
         self.urgentBytes += len(frame)
-        self._schedule()
+        self._ask()
 
     def ready(self, stream: Source) -> None:
         """Give ``stream`` its turns if it has anything to send."""
         if stream.sendable:
             self._ready[stream] = None
-            self._schedule()
+            self._ask()
 
     def updateDue(self, stream: Source) -> None:
         """Send one UPD for ``stream``, made when it leaves."""
         self._updates[stream] = None
-        self._schedule()
+        self._ask()
 
     def forget(self, stream: Source) -> None:
         self._ready.pop(stream, None)
@@ -104,7 +105,7 @@ class FrameSender:
     def soon(self, call: Callable[[], None]) -> None:
         """Call this at the end of the turn, before anything is written then."""
         self._calls.append(call)
-        self._schedule()
+        self._ask()
 
     @property
     def blocked(self) -> bool:
@@ -114,12 +115,12 @@ class FrameSender:
     def loseConnection(self) -> None:
         """Close the session's transport once all that is queued has been written to it."""
         self._losing = True
-        self._schedule()
+        self._ask()
 
     def flush(self) -> None:
         """End the turn now: make the calls that are due, and write what the session takes."""
-        if self._turn is not None:
-            self._turn.cancel()
+        if self._turn:
+            self._forgetTurn()
             self._turnOver()
 
     def stop(self) -> None:
@@ -130,9 +131,7 @@ class FrameSender:
         self._urgent.clear()
         self._updates.clear()
         self._ready.clear()
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
+        self._forgetTurn()
         while self._calls:
             self._makeCalls()
 
@@ -150,12 +149,22 @@ class FrameSender:
 
     # the end of a turn
 
-    def _schedule(self) -> None:
-        if self._turn is None:
-            self._turn = self._clock.callLater(0, self._turnOver)
+    def due(self, now: float) -> None:
+        """The turn is over: the schedule's call."""
+        self._turnOver()
+
+    def _ask(self) -> None:
+        if not self._turn:
+            self._turn = True
+            self._schedule.soon(self)
+
+    def _forgetTurn(self) -> None:
+        if self._turn:
+            self._turn = False
+            self._schedule.forget(self)
 
     def _turnOver(self) -> None:
-        self._turn = None
+        self._turn = False
         self._makeCalls()
         self._pump()
 

@@ -244,7 +244,7 @@ def aFullSessionStopsReading(it: Session) -> str | None:
         return f"{mux._unread} bytes unread, and it reads on"
     if mux._readingPaused != it.kcp._paused:
         return f"smux {'is' if mux._readingPaused else 'is not'} paused, and KCP otherwise"
-    if mux._readingPaused and mux._unread <= mux._sessionBuffer // 2 and it.sender._turn is None:
+    if mux._readingPaused and mux._unread <= mux._sessionBuffer // 2 and not it.sender._turn:
         return f"{mux._unread} bytes unread, and it does not read on"
     return None
 
@@ -286,7 +286,7 @@ def whatAStreamWantsIsDone(it: Session) -> str | None:
     waits = bool(sender._calls)
     if not sender._paused:
         waits = waits or bool(sender._urgent or sender._updates or sender._ready)
-    if waits and (sender._turn is None or not sender._turn.active()):
+    if waits and not (sender._turn and sender in sender._schedule._soon):
         return "the end of the turn is forgotten"
     for number, stream in it.mux._streams.items():
         if stream._reason is not None:

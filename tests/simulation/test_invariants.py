@@ -55,9 +55,7 @@ def acknowledgeUnheard(world: Any) -> None:
 
 def forgetTurn(world: Any) -> None:
     client(world).sender._urgent.append(b"x")
-    if client(world).sender._turn is not None:
-        client(world).sender._turn.cancel()
-    client(world).sender._turn = None
+    client(world).sender._forgetTurn()
 
 
 def overfill(world: Any) -> None:
