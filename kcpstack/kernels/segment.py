@@ -77,17 +77,21 @@ class Glimpse(NamedTuple):
 
 def glimpse(buffer: BytesLike, start: int, end: int) -> Glimpse | None:
     """Look at the first segment of the KCP datagram ``buffer[start:end]``; None where these bytes cannot be one."""
-    return next(glimpses(buffer, start, end), None)
+    if end - start < OVERHEAD:
+        return None
+    conv, cmd, _frg, _wnd, ts, sn, una, length = HEADER.unpack_from(buffer, start)
+    if not PUSH <= cmd <= TELL or length > end - start - OVERHEAD:
+        return None
+    return Glimpse(conv, cmd, sn, una, ts)
 
 
 def glimpses(buffer: BytesLike, start: int, end: int) -> Iterator[Glimpse]:
     """Look at all segments of a KCP datagram, as far as these bytes can be any."""
-    while end - start >= OVERHEAD:
-        conv, cmd, _frg, _wnd, ts, sn, una, length = HEADER.unpack_from(buffer, start)
-        start += OVERHEAD + length
-        if not PUSH <= cmd <= TELL or start > end:
-            return
-        yield Glimpse(conv, cmd, sn, una, ts)
+    seen = glimpse(buffer, start, end)
+    while seen is not None:
+        yield seen
+        start += OVERHEAD + HEADER.unpack_from(buffer, start)[-1]
+        seen = glimpse(buffer, start, end)
 
 
 def isWhole(buffer: BytesLike, start: int, end: int) -> bool:

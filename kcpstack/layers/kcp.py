@@ -138,15 +138,16 @@ class KCPSession:
         wrote is over, or a timeout has come."""
         self._turn(now)
 
-    def _turn(self, now: float, *batches: Batch | None) -> None:
+    def _turn(self, now: float, arrived: Batch | None = None, recovered: Batch | None = None) -> None:
         """Take in what has arrived, and what was rebuilt; deliver and send what there is.
 
         What the protocol above, the congestion control or the layers below raise ends this session and no other."""
         try:
             self._busy = True
-            for recovered, batch in enumerate(batches):
-                if batch:
-                    self.arq.datagramsReceived(batch, now, recovered=bool(recovered))
+            if arrived:
+                self.arq.datagramsReceived(arrived, now)
+            if recovered:
+                self.arq.datagramsReceived(recovered, now, True)
             self._deliver()
             if self.connected:
                 self._flush(now)
@@ -228,12 +229,16 @@ class KCPSession:
         return None if since is None else since + max(self._patience, SILENCE_RTOS * self.arq.rto)
 
     def _nextDue(self) -> float | None:
-        times = [self.arq.nextTimeout() if self._heldUntil is None else self._heldUntil, self._lingerUntil]
-        if self._pathCheck is not None:
-            times.append(self._pathCheck.lookAt)
+        due = self.arq.nextTimeout() if self._heldUntil is None else self._heldUntil
+        others = self._lingerUntil, None if self._pathCheck is None else self._pathCheck.lookAt
+        for time in others:
+            if time is not None and (due is None or time < due):
+                due = time
         if self._silenceFound is not None and not self.silent:
-            times.append(self._tiredAt())
-        return min((time for time in times if time is not None), default=None)
+            time = self._tiredAt()
+            if time is not None and (due is None or time < due):
+                due = time
+        return due
 
     # ------------------------------------------------------------ ITransport
 
