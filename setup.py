@@ -1,7 +1,7 @@
 """The compiled kernels (docs/kernels.rst).  All else is in setup.cfg.
 
 Compiled is each ``X.py`` of the package that has an ``X.pxd`` beside it, and each ``X.pyx`` with the C files of
-a folder ``X`` beside it.  Where that cannot be done (no C compiler, no Cython), or ``KCPSTACK_PURE=1`` asks for it, the
+a folder ``X-c`` beside it (whose name no import can take for a package).  Where that cannot be done (no C compiler, no Cython), or ``KCPSTACK_PURE=1`` asks for it, the
 installation is complete without them: every module then runs as it stands, interpreted.
 """
 
@@ -14,7 +14,6 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 PACKAGE = "kcpstack"
-WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
 
 
 def extensions() -> list[Extension]:
@@ -43,14 +42,13 @@ def extensions() -> list[Extension]:
 
 
 def _extension(source: Path) -> Extension:
-    folder = source.with_suffix("")
-    native = sorted(str(path) for path in folder.glob("*.c")) if folder.is_dir() else []
+    folder = source.with_name(source.stem + "-c")
     return Extension(
-        ".".join(folder.parts),
-        [str(source), *native],
-        depends=[str(path) for path in folder.glob("*.h")] if folder.is_dir() else [],
-        include_dirs=[str(folder)] if native else [],
-        extra_compile_args=["-O3", *WARNINGS] if native else ["-O3"],
+        ".".join(source.with_suffix("").parts),
+        [str(source), *sorted(map(str, folder.glob("*.c")))],
+        depends=sorted(map(str, folder.glob("*.h"))),
+        include_dirs=[str(folder)],
+        extra_compile_args=["-O3"],
         optional=True,  # a failure to compile is said, and is none of the installation
     )
 

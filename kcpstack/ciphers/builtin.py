@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from zope.interface import implementer
 
 from kcpstack.ciphers.aead import GCMCipher
-from kcpstack.ciphers.cfb import fromAlgorithm
+from kcpstack.ciphers.cfb import IV, fromAlgorithm
 from kcpstack.ciphers.library import Unavailable, findAlgorithm
+from kcpstack.ciphers.native import aesCFB, aesGCM
 from kcpstack.ciphers.plain import NoneCipher, NullCipher
 from kcpstack.ciphers.xor import XORCipher
 from kcpstack.interfaces import IBatchCipher, ICipherFactory
@@ -99,10 +100,22 @@ def _salsa20(key: bytes, randomBytes: Callable[[int], bytes]) -> IBatchCipher:
     return Salsa20Cipher(key[:32], randomBytes)
 
 
-aes = CipherFactory("aes", lambda key, randomBytes: fromAlgorithm(AES(key[:32]), randomBytes))
-aes192 = CipherFactory("aes-192", lambda key, randomBytes: fromAlgorithm(AES(key[:24]), randomBytes))
-aes128 = CipherFactory("aes-128", lambda key, randomBytes: fromAlgorithm(AES(key[:16]), randomBytes))
-aes128gcm = CipherFactory("aes-128-gcm", lambda key, randomBytes: GCMCipher(key[:16], randomBytes))
+def _aes(name: str, keyLength: int) -> CipherFactory:
+    def make(key: bytes, randomBytes: Callable[[int], bytes]) -> IBatchCipher:
+        key = key[:keyLength]
+        return aesCFB(key, IV, randomBytes) or fromAlgorithm(AES(key), randomBytes)
+
+    return CipherFactory(name, make)
+
+
+def _gcm(key: bytes, randomBytes: Callable[[int], bytes]) -> IBatchCipher:
+    return aesGCM(key[:16], randomBytes) or GCMCipher(key[:16], randomBytes)
+
+
+aes = _aes("aes", 32)
+aes192 = _aes("aes-192", 24)
+aes128 = _aes("aes-128", 16)
+aes128gcm = CipherFactory("aes-128-gcm", _gcm)
 blowfish = _fromLibrary("blowfish", "Blowfish", 32)
 cast5 = _fromLibrary("cast5", "CAST5", 16)
 tripleDES = _fromLibrary("3des", "TripleDES", 24)

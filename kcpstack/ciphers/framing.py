@@ -6,6 +6,8 @@
 
 (protocol.md, "crypt").  Nobody reads the nonce: it is there so that equal datagrams look different
 under a cipher whose every block depends on the one before.
+
+Done in C where that was compiled (kcpstack/kernels/native.pyx); ``framePlain`` and ``unframePlain`` are the same in Python.
 """
 
 from __future__ import annotations
@@ -17,7 +19,12 @@ from zlib import crc32
 from kcpstack.batch import Batch
 from kcpstack.ciphers.refusals import keepOnly
 
-__all__ = ["HEADER_LENGTH", "NONCE_LENGTH", "frame", "unframe"]
+try:
+    from kcpstack.kernels import native
+except ImportError:
+    native = None  # type: ignore[assignment]
+
+__all__ = ["HEADER_LENGTH", "NONCE_LENGTH", "frame", "framePlain", "unframe", "unframePlain"]
 
 NONCE_LENGTH = 16
 _HEADER = struct.Struct(f"<{NONCE_LENGTH}sI")
@@ -30,8 +37,12 @@ def frame(batch: Batch, randomBytes: Callable[[int], bytes]) -> None:
 
     Asks for the nonces of the whole batch in one call of ``randomBytes``.
     """
+    (framePlain if native is None else native.frame)(batch, randomBytes(NONCE_LENGTH * len(batch)))
+
+
+def framePlain(batch: Batch, nonces: bytes) -> None:
+    """As ``frame``, with the nonces of all datagrams given."""
     buffer = batch.buffer
-    nonces = randomBytes(NONCE_LENGTH * len(batch))
     starts = [start - HEADER_LENGTH for start in batch.starts]
     position = 0
     with memoryview(buffer) as view:
@@ -46,6 +57,12 @@ def unframe(batch: Batch) -> int:
     """Take the header off every datagram, and those that are too short for one or whose checksum is
     wrong out of the batch.  Returns how many were taken out.
     """
+    refused: int = (unframePlain if native is None else native.unframe)(batch)
+    return refused
+
+
+def unframePlain(batch: Batch) -> int:
+    """As ``unframe``."""
     buffer = batch.buffer
     kept = []
     with memoryview(buffer) as view:

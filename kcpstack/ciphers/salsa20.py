@@ -8,7 +8,7 @@
 all that follows.  So the header is the usual one, and each datagram is a call of its own.
 
 cryptography has ChaCha20 and no Salsa20, and PyNaCl binds none of libsodium's bare streams.  pycryptodome
-has it, is kept well, and does a datagram in a few microseconds.
+has it, is kept well, and does a datagram in a few microseconds; what is compiled does a batch (kcpstack/kernels/native.pyx).
 """
 
 from __future__ import annotations
@@ -27,7 +27,12 @@ try:
 except ImportError:  # where a distribution packages it under its other name, as Debian does
     from Cryptodome.Cipher import Salsa20  # type: ignore[no-redef]  # the same module
 
-__all__ = ["Salsa20Cipher"]
+try:
+    from kcpstack.kernels import native
+except ImportError:
+    native = None  # type: ignore[assignment]
+
+__all__ = ["Salsa20Cipher", "transformPlain"]
 
 CLEAR_LENGTH = 8  # bytes: Salsa20's nonce
 
@@ -59,9 +64,13 @@ class Salsa20Cipher:
         return tooShort + unframe(batch)
 
     def _transform(self, batch: Batch) -> None:
-        key = self._key
-        new = Salsa20.new
-        with memoryview(batch.buffer) as view:
-            for start, end in zip(batch.starts, batch.ends):
-                body = start + CLEAR_LENGTH
-                view[body:end] = new(key, bytes(view[start:body])).encrypt(bytes(view[body:end]))
+        (transformPlain if native is None else native.salsa20)(batch, self._key)
+
+
+def transformPlain(batch: Batch, key: bytes) -> None:
+    """XOR each datagram, of CLEAR_LENGTH bytes at least, with its keystream."""
+    new = Salsa20.new
+    with memoryview(batch.buffer) as view:
+        for start, end in zip(batch.starts, batch.ends):
+            body = start + CLEAR_LENGTH
+            view[body:end] = new(key, bytes(view[start:body])).encrypt(bytes(view[body:end]))

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-__all__ = ["EXP", "LOG", "PRODUCTS", "combine", "interpolation"]
+__all__ = ["EXP", "LOG", "PRODUCTS", "combine", "combineRows", "combineRowsPlain", "interpolation"]
 
 POLYNOMIAL = 0x11D
 ORDER = 255  # of the multiplicative group; 2 generates it
@@ -90,3 +90,16 @@ def combine(weights: Iterable[int], shards: Iterable[bytes], length: int) -> byt
     for weight, shard in zip(weights, shards):
         total ^= int.from_bytes(shard.translate(PRODUCTS[weight]), "little")
     return total.to_bytes(length, "little")
+
+
+def combineRowsPlain(rows: Sequence[bytes], shards: Sequence[bytes], length: int) -> list[bytes]:
+    """``combine`` with each of ``rows``, which has a weight for each shard.  Raises OverflowError as that does; compiled,
+    wherever a shard is longer than ``length``."""
+    return [combine(weights, shards, length) for weights in rows]
+
+
+combineRows = combineRowsPlain
+try:
+    from kcpstack.kernels.native import combineRows  # type: ignore[no-redef]
+except ImportError:
+    pass

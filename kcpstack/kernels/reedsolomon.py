@@ -1,4 +1,4 @@
-"""kcptun's Reed-Solomon code over whole shards, in plain Python (docs/wire.rst, "FEC")."""
+"""kcptun's Reed-Solomon code over whole shards (docs/wire.rst, "FEC"; the arithmetic: kcpstack/kernels/galois.py)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from zope.interface import implementer
 
 from kcpstack.interfaces import IErasureCode
-from kcpstack.kernels.galois import combine, interpolation
+from kcpstack.kernels.galois import combineRows, interpolation
 
 __all__ = ["ReedSolomon"]
 
@@ -35,7 +35,8 @@ class ReedSolomon:
         if len(shards) != self.dataShards:
             raise ValueError(f"{len(shards)} data shards instead of {self.dataShards}")
         length = max(map(len, shards))
-        return [combine(weights, shards, length) for weights in self._parityWeights]
+        parity: list[bytes] = combineRows(self._parityWeights, shards, length)
+        return parity
 
     def reconstruct(self, shards: dict[int, bytes]) -> dict[int, bytes]:
         """See IErasureCode.  Each rebuilt shard is as long as the longest that it is made of."""
@@ -50,5 +51,4 @@ class ReedSolomon:
         nodes = tuple(held[: self.dataShards])
         values = [shards[index] for index in nodes]
         length = max(map(len, values))
-        rows = interpolation(nodes, missing)
-        return {index: combine(weights, values, length) for index, weights in zip(missing, rows)}
+        return dict(zip(missing, combineRows(interpolation(nodes, missing), values, length)))
