@@ -13,7 +13,8 @@ On the wire, little endian::
 A datagram with none of these types is a plain KCP datagram (whose byte 4 is 81 to 84).  seqid counts
 all shards, and wraps at a multiple of n = d + p; a shard's index in its group is seqid mod n.
 
-Source: docs/wire.rst, "FEC"; docs/fec.rst tells how the receiver learns (d, p) and what is bounded.
+Source: docs/wire.rst, "FEC"; docs/fec.rst tells how the receiver learns (d, p) and what is bounded.  Compiled with fec.pxd
+(docs/kernels.rst).
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable
+
+try:
+    import cython
+except ImportError:
+    from kcpstack.kernels import interpreted as cython
 
 from kcpstack.batch import Batch, BytesLike, inboundBatch
 from kcpstack.counters import Counters
@@ -59,6 +65,16 @@ HELD_SHARDS = 64
 _TYPED = struct.Struct("<IH")  # seqid, type
 _SIZED = struct.Struct("<IHH")  # seqid, type, size
 
+# For C, as in kcpstack/kernels/segment.py.
+_HEADER, _SHARD, _SIZE, _REACH, _LONGEST = FEC_HEADER, SHARD_HEADER, SIZE_FIELD, REACH, SHARD_MAX
+_DATA, _PARITY, _OUT_OF_BAND = DATA, PARITY, OUT_OF_BAND
+
+if not cython.compiled:
+    from kcpstack.kernels.segment import copied
+
+    readTyped = _TYPED.unpack_from
+    putSized = _SIZED.pack_into
+
 # Makes a code of (data shards, parity shards), any two with a sum of at most 256.
 NewCode = Callable[[int, int], IErasureCode]
 
@@ -83,6 +99,7 @@ class FECEncoder:
     def __init__(self, dataShards: int = 0, parityShards: int = 0, newCode: NewCode = ReedSolomon) -> None:
         self._newCode = newCode
         self._code: IErasureCode | None = None
+        self._dataShards = 0  # its own
         self._next = 0  # the next seqid
         self._modulus = 0
         self._shards: list[bytes] = []  # the data shards of the unfinished group
@@ -103,6 +120,7 @@ class FECEncoder:
             return
         code = None if 0 in (dataShards, parityShards) else self._newCode(dataShards, parityShards)
         self._code = code
+        self._dataShards = 0 if code is None else code.dataShards
         self._shards = []
         if code is None:
             return
@@ -121,17 +139,17 @@ class FECEncoder:
         code = self._code
         if code is None:
             return
-        buffer = batch.buffer
         datagrams = zip(batch.starts, batch.ends)
         batch.starts, batch.ends = [], []
         for start, end in datagrams:
-            size = end - start + SIZE_FIELD
-            _SIZED.pack_into(buffer, start - FEC_HEADER, self._next, DATA, size)
+            if not _HEADER <= start <= end <= len(batch.buffer):
+                raise IndexError(f"a datagram from {start} to {end} in a buffer of {len(batch.buffer)} bytes")
+            putSized(batch.buffer, start - _HEADER, self._next, _DATA, end - start + _SIZE)
             self._next += 1
-            self._shards.append(bytes(buffer[start - SIZE_FIELD : end]))
-            batch.starts.append(start - FEC_HEADER)
+            self._shards.append(copied(batch.buffer, start - _SIZE, end))
+            batch.starts.append(start - _HEADER)
             batch.ends.append(end)
-            if len(self._shards) == code.dataShards:
+            if len(self._shards) == self._dataShards:
                 self._finishGroup(code, batch, now)
             self._latest = now
 
@@ -186,12 +204,12 @@ class FECDecoder:
         Never raises, whatever the bytes.  Work is bounded by the batch, and rebuilding by the
         code's price for the groups that it completes."""
         for seqid, isParity, shard in self._strip(batch):
-            if len(shard) > SHARD_MAX:
+            if len(shard) > _LONGEST:
                 self._counters.FECErrs += 1
             elif self._inSequence(seqid):
                 self._take(seqid, isParity, shard)
         recovered: list[bytes] = []
-        if self._groups is not None:
+        if self._groups is not None and self._groups.changed:
             rebuilt = self._groups.rebuild()
             if rebuilt is None:
                 self._mistrust()
@@ -202,33 +220,38 @@ class FECDecoder:
 
     def _strip(self, batch: Batch) -> list[tuple[int, bool, bytes]]:
         """Leave the KCP datagrams in ``batch``; return all shards as (seqid, isParity, copy)."""
-        view = memoryview(batch.buffer)
-        counters = self._counters
+        buffer = batch.buffer
         shards: list[tuple[int, bool, bytes]] = []
         starts: list[int] = []
         ends: list[int] = []
+        parity = 0
         for start, end in zip(batch.starts, batch.ends):
-            seqid, kind = _TYPED.unpack_from(view, start) if end - start >= SHARD_HEADER else (0, 0)
-            shard = start + SHARD_HEADER
-            if kind == DATA:
-                size = view[shard] | view[shard + 1] << 8 if end - shard >= SIZE_FIELD else 0
-                if not SIZE_FIELD <= size <= end - shard:
-                    counters.InErrs += 1
+            if not 0 <= start <= end <= len(buffer):
+                raise IndexError(f"a datagram from {start} to {end} in a buffer of {len(buffer)} bytes")
+            seqid = kind = 0
+            if end - start >= _SHARD:
+                seqid, kind = readTyped(buffer, start)
+            shard = start + _SHARD
+            if kind == _DATA:
+                size = buffer[shard] | buffer[shard + 1] << 8 if end - shard >= _SIZE else 0
+                if not _SIZE <= size <= end - shard:
+                    self._counters.InErrs += 1
                     continue
-                starts.append(shard + SIZE_FIELD)
+                starts.append(shard + _SIZE)
                 ends.append(shard + size)
-                shards.append((seqid, False, bytes(view[shard : shard + size])))
-            elif kind == PARITY:
-                if end - shard < SIZE_FIELD:
-                    counters.InErrs += 1
+                shards.append((seqid, False, copied(buffer, shard, shard + size)))
+            elif kind == _PARITY:
+                if end - shard < _SIZE:
+                    self._counters.InErrs += 1
                     continue
-                counters.FECParityShards += 1
-                shards.append((seqid, True, bytes(view[shard:end])))
-            elif kind == OUT_OF_BAND:
-                counters.OOBPackets += 1
+                parity += 1
+                shards.append((seqid, True, copied(buffer, shard, end)))
+            elif kind == _OUT_OF_BAND:
+                self._counters.OOBPackets += 1
             else:
                 starts.append(start)
                 ends.append(end)
+        self._counters.FECParityShards += parity
         batch.starts, batch.ends = starts, ends
         return shards
 
@@ -237,16 +260,17 @@ class FECDecoder:
         if self._newest is None:
             self._newest = seqid
         ahead = distance(self._newest, seqid)
-        if not -REACH < ahead < REACH:
+        if not -_REACH < ahead < _REACH:
             self._strays.append(seqid)
             self._counters.FECErrs += 1
             if len(self._strays) < STRAYS_MAX:
                 return False
-            self._newest = max(self._strays, key=lambda stray: distance(seqid, stray))
+            self._newest = max([(distance(seqid, stray), stray) for stray in self._strays])[1]
             self._learn(self._newest + 1)
         elif ahead > 0:
             self._newest = seqid
-        self._strays.clear()
+        if self._strays:
+            self._strays.clear()
         return True
 
     def _take(self, seqid: int, isParity: bool, shard: bytes) -> None:
@@ -267,7 +291,7 @@ class FECDecoder:
                 return
             self._groups = Groups(code, self._counters, self._since)
             for held in self._held:
-                self._groups.take(*held)
+                self._groups.take(held[0], held[1], held[2])
             self._held.clear()
 
     def _hold(self, seqid: int, isParity: bool, shard: bytes) -> None:

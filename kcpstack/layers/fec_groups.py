@@ -1,6 +1,7 @@
 """The groups of one known FEC layout: shards filed until a lost datagram can be rebuilt.
 
-A group that is whole, or has been rebuilt, keeps nothing but the note that it is done.
+A group that is whole, or has been rebuilt, keeps nothing but the note that it is done.  Compiled with fec_groups.pxd
+(docs/kernels.rst).
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ SIZE_FIELD = 2  # bytes; begins every data shard, counts itself
 KEPT_GROUPS = 3
 
 
+# For C, as in kcpstack/kernels/segment.py.
+_HALF, _MASK, _KEPT = 0x80000000, 0xFFFFFFFF, KEPT_GROUPS
+
+
 def distance(origin: int, seqid: int) -> int:
     """How far ``seqid`` is ahead of ``origin``, the short way round; negative where it is behind."""
-    return ((seqid - origin + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+    return ((seqid - origin + _HALF) & _MASK) - _HALF
 
 
 def modulus(shards: int) -> int:
@@ -62,6 +67,7 @@ class Groups:
         self._newest: int | None = None
         self._ready: set[int] = set()
         self._since = since
+        self.changed = False  # shards have been filed since the last `rebuild`
 
     @property
     def layout(self) -> tuple[int, int]:
@@ -80,9 +86,11 @@ class Groups:
         if seqid >= self._modulus:
             self._counters.FECErrs += 1
             return True
-        number, index = divmod(seqid, self._shards)
+        number = seqid // self._shards
+        index = seqid - number * self._shards
         if isParity != (index >= self._data):
             return False
+        self.changed = True
         group = self._groups.get(number) or self._begin(number)
         if group is not None and not group.done:
             self._file(group, number, index, shard)
@@ -94,6 +102,7 @@ class Groups:
 
         None where something came out that no sender put in: no group can be trusted then."""
         recovered: list[bytes] = []
+        self.changed = False
         for number in sorted(self._ready):
             group = self._groups[number]
             if group.done:
@@ -117,7 +126,7 @@ class Groups:
         age = self._age(number)
         if self._newest is None or age > self._cycle // 2:
             self._newest = number
-        elif age >= KEPT_GROUPS:
+        elif age >= _KEPT:
             return None
         group = self._groups[number] = _Group()
         if self._since is not None and distance(self._since, number * self._shards) < 0:
@@ -126,21 +135,26 @@ class Groups:
 
     def _file(self, group: _Group, number: int, index: int, shard: bytes) -> None:
         if index < self._data:
-            group.data.setdefault(index, shard)
+            if index not in group.data:
+                group.data[index] = shard
             if len(group.data) == self._data:
                 self._counters.FECFullShards += 1
                 group.finish()
                 return
         else:
-            group.parity.setdefault(index, shard)
+            if index not in group.parity:
+                group.parity[index] = shard
         if len(group.data) + len(group.parity) >= self._data:
             self._ready.add(number)
 
     def _forgetOld(self) -> None:
-        if len(self._groups) > KEPT_GROUPS:
-            kept = {number: group for number, group in self._groups.items() if self._age(number) < KEPT_GROUPS}
-            givenUp = self._groups.keys() - kept.keys()
-            self._counters.FECShortShards += sum(len(self._groups[number].data) for number in givenUp)
+        if len(self._groups) > _KEPT:
+            kept: dict[int, _Group] = {}
+            for number, group in self._groups.items():
+                if self._age(number) < _KEPT:
+                    kept[number] = group
+                else:
+                    self._counters.FECShortShards += len(group.data)
             self._groups = kept
         if self._newest is not None:
             self._counters.FECShardSet = len(self._groups)
