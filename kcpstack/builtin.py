@@ -5,6 +5,8 @@ Every command imports this to learn the names, so what is slow to import waits u
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.endpoints import clientFromString
@@ -21,6 +23,7 @@ from kcpstack.interfaces import (
     IErasureCode,
     IErasureCodeFactory,
     IRelayTarget,
+    ISharedListening,
 )
 
 if TYPE_CHECKING:
@@ -88,7 +91,7 @@ class SlowStartFactory(_Named):
         return SlowStart(sendWindow)
 
 
-@implementer(IDatagramTransportFactory)
+@implementer(IDatagramTransportFactory, ISharedListening)
 class UDPFactory(_Named):
     """Plain UDP: a socket for each session that is dialled, one for each port that is listened on."""
 
@@ -117,6 +120,17 @@ class UDPFactory(_Named):
         if len(ports) > 1:
             return UDPRange(reactor, counters, host, ports, buffers=buffers, dscp=dscp)
         return UDPTransport(reactor, counters, host, ports[0], buffers=buffers, dscp=dscp)
+
+    def listenOn(self, context: TransportContext, sockets: Sequence[socket.socket]) -> IDatagramTransport:
+        """See ISharedListening."""
+        from kcpstack.layers.datagram import UDPTransport
+        from kcpstack.layers.portrange import UDPRange
+
+        reactor, counters, dscp = context.reactor, context.counters, context.dscp
+        if len(sockets) > 1:
+            ports = [sock.getsockname()[1] for sock in sockets]
+            return UDPRange(reactor, counters, "", ports, dscp=dscp, sockets=sockets)
+        return UDPTransport(reactor, counters, dscp=dscp, sock=sockets[0])
 
 
 @implementer(IRelayTarget)

@@ -15,13 +15,13 @@ from kcpstack.options import Address, ClientSettings, Option, ServerSettings, Se
 from kcpstack.options.addresses import DialAddress, ListenAddress
 from kcpstack.options.configuration import shown
 from kcpstack.options.settings import SETTINGS
-from kcpstack.options.table import ADDRESSES, CLIENT, CONFIGURATION, MESSAGES, SERVER, TABLE
+from kcpstack.options.table import ADDRESSES, CLIENT, CONFIGURATION, MESSAGES, PROCESSES, SERVER, TABLE
 from kcpstack.options.values import YesOrNo
 from kcpstack.seams import checkLayers
 
 __all__ = ["OWN", "asKeywords", "checkKeywords", "clientSettings", "environment", "givenClosewait", "keywordsOf", "serverSettings", "yesOrNo"]
 
-NOT_HERE = (ADDRESSES, CONFIGURATION, MESSAGES)
+NOT_HERE = (ADDRESSES, CONFIGURATION, PROCESSES, MESSAGES)
 
 # What an endpoint takes besides: its own arguments, in the order in which a string may leave their names out.
 OWN: dict[str, Sequence[str]] = {CLIENT: ("host", "port", "timeout", "mux"), SERVER: ("port", "interface", "mux")}

@@ -23,6 +23,7 @@ goes back.  A *datagram* is a bytes-like object; a *batch* is
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ __all__ = [
     "IPacketCipher",
     "IRelayTarget",
     "ISessionTransport",
+    "ISharedListening",
     "ITrafficMarking",
     "IStreamTransport",
 ]
@@ -141,6 +143,16 @@ class IDatagramTransportFactory(ILayerFactory):
     def listen(context: TransportContext, host: str, ports: range) -> IDatagramTransport:
         """Return an IDatagramTransport for a server at ``host`` (numeric or a name; empty for every
         address)."""
+
+
+class ISharedListening(Interface):
+    """What a factory of datagram transports provides as well, where several processes can listen on the same ports
+    (--workers)."""
+
+    def listenOn(context: TransportContext, sockets: Sequence[socket.socket]) -> IDatagramTransport:
+        """As ``listen``, on UDP sockets that are open already, do not block, and are bound, each to one of the ports and
+        in their order.  The transport closes them; other processes have others at the same ports, and each gets
+        the datagrams of some peers: all that come from one address and port to one of ours."""
 
 
 class IPacketCipher(Interface):

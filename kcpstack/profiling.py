@@ -102,7 +102,7 @@ class _Pages(Resource):
             return _answer(request, FORBIDDEN, "This is for programs on this machine, not for web pages of others")
         path = request.path.decode("latin-1")
         if path in (BASE, BASE.rstrip("/")):
-            return INDEX.encode()
+            return _index(request.getHost().port)
         if path not in (CALLS, ALLOCATIONS):
             return _answer(request, NOT_FOUND, f"Nothing is here; see {BASE}")
         arguments = {name.decode("latin-1"): values[-1].decode("latin-1") for name, values in request.args.items()}
@@ -307,14 +307,8 @@ def _answer(request: Request, code: int, line: str) -> bytes:
     return f"{line}\n".encode()
 
 
-BASE = "/debug/pprof/"
-CALLS = f"{BASE}profile"
-ALLOCATIONS = f"{BASE}heap"
-PSTATS, TEXT = "pstats", "text"
-SECONDS, SECONDS_MAX = 30, 600
-ROWS = 50  # of each table
-
-INDEX = f"""\
+def _index(port: int) -> bytes:
+    return f"""\
 Profiles of this kcptun.  Each watches it for a while (seconds: 1 to {SECONDS_MAX}, {SECONDS} if not given), and then answers;
 one at a time.  While they last, the process is slower: about half as fast.
 
@@ -322,9 +316,17 @@ one at a time.  While they last, the process is slower: about half as fast.
   {CALLS}?seconds=10                the same for Python's pstats, snakeviz and others
   {ALLOCATIONS}?seconds=10                   what was allocated meanwhile, and stayed
 
-  curl 'http://{LOOPBACK}:{PORT}{CALLS}?seconds=10&format=text'
-  curl -o kcptun.pstats 'http://{LOOPBACK}:{PORT}{CALLS}?seconds=10'
+  curl 'http://{LOOPBACK}:{port}{CALLS}?seconds=10&format=text'
+  curl -o kcptun.pstats 'http://{LOOPBACK}:{port}{CALLS}?seconds=10'
   python3 -m pstats kcptun.pstats
-"""
+""".encode()
+
+
+BASE = "/debug/pprof/"
+CALLS = f"{BASE}profile"
+ALLOCATIONS = f"{BASE}heap"
+PSTATS, TEXT = "pstats", "text"
+SECONDS, SECONDS_MAX = 30, 600
+ROWS = 50  # of each table
 
 _log = Logger()

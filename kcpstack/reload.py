@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from kcpstack.logfile import LogFile
 from kcpstack.options import Configuration, Option, Settings, dashed, restartless, valueText
 from kcpstack.options.configuration import unwritable
-from kcpstack.snmp import SignalWatch
+from kcpstack.signals import SignalWatch
 
 __all__ = ["Reloading"]
 

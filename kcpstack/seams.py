@@ -22,6 +22,7 @@ from kcpstack.interfaces import (
     IErasureCodeFactory,
     ILayerFactory,
     IRelayTarget,
+    ISharedListening,
 )
 
 if TYPE_CHECKING:
@@ -87,13 +88,30 @@ def checkLayers(settings: Settings) -> None:
     the numbers do not fit each other."""
     layers = layersOf(settings)
     cipher = batchCipher(_built("crypt", layers.cipher, bytes(KEY_LENGTH), bytes))
-    checkRoom(settings.mtu, TRANSPORTS.find(settings.transport).overhead + cipher.overhead)
+    transport = TRANSPORTS.find(settings.transport)
+    checkRoom(settings.mtu, transport.overhead + cipher.overhead)
+    _checkSharing(getattr(settings, "workers", 1), transport)  # which a client has not
     if settings.datashard and settings.parityshard:
         try:
             _built("erasure", layers.erasure, settings.datashard, settings.parityshard)
         except ValueError as error:
             given = f"--datashard {settings.datashard} --parityshard {settings.parityshard}"
             raise ValueError(f"{given}: {error} (--erasure {settings.erasure})") from None
+
+
+def _checkSharing(workers: int, transport: IDatagramTransportFactory) -> None:
+    """Raises ValueError where so many processes cannot have the same ports."""
+    if workers == 1:
+        return
+    from kcpstack.layers.sharedports import CAN_SHARE  # as in checkRoom
+
+    if not CAN_SHARE:
+        raise ValueError(f"--workers {workers}: give 1: it takes Linux to deal one port's datagrams over processes")
+    if not ISharedListening.providedBy(transport):
+        raise ValueError(
+            f"--workers {workers}: give 1 with --transport {transport.name}, which cannot share its ports "
+            "between processes (udp can)"
+        )
 
 
 def _built(option: str, factory: Any, *arguments: Any) -> Any:

@@ -6,7 +6,6 @@ Here, and nowhere below, the real clock, sockets and random numbers come in.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -32,14 +31,15 @@ from kcpstack.profiling import ProfilingService
 from kcpstack.reload import Reloading
 from kcpstack.seams import TRANSPORTS, Layers, layersOf
 from kcpstack.server import Server
-from kcpstack.snmp import Reports, SignalWatch
+from kcpstack.signals import StopSignals
+from kcpstack.snmp import Reports, countQueues
 from kcpstack.stack import Conversation, Surroundings
 from kcpstack.transports import TransportContext
 
 if TYPE_CHECKING:
     from kcpstack.testing.tracing import Trace
 
-__all__ = ["ClientService", "Options", "ServerService", "makeService"]
+__all__ = ["ClientService", "Options", "ServerService", "makeService", "targetOf"]
 
 
 def makeService(options: Options) -> Service:
@@ -61,10 +61,14 @@ def makeService(options: Options) -> Service:
     return kcptun
 
 
-def _tunnelOf(reactor: Any, settings: Settings) -> TunnelService:
+def _tunnelOf(reactor: Any, settings: Settings) -> Service:
     if isinstance(settings, ClientSettings):
         return ClientService(reactor, settings)
     assert isinstance(settings, ServerSettings)
+    if settings.workers > 1:
+        from kcpstack.workers import WorkersService  # which few ask for
+
+        return WorkersService(reactor, settings)
     return ServerService(reactor, settings)
 
 
@@ -105,11 +109,12 @@ class TunnelService(Service):
     another SIGINT or SIGTERM cuts it short."""
 
     end: str  # which of the two this is, as a trace calls its places
+    heedsSignals = True  # False: somebody else in whose process group we are does
 
     def __init__(self, reactor: Any, settings: Settings, randomBytes: Callable[[int], bytes]) -> None:
         self.settings = settings
         self.counters = Counters()
-        self.reports: Reports
+        self.reports = Reports(reactor, self.sample, self.heedsSignals)
         self._randomBytes = randomBytes
         self._shared = Shared(reactor)  # by the sockets of all sessions
         self._trace = _openTrace(settings.trace, reactor)
@@ -130,7 +135,7 @@ class TunnelService(Service):
         """Take nothing new, and end when all that is open has, or after ``seconds``."""
         raise NotImplementedError
 
-    def _cutNow(self) -> None:
+    def cutNow(self) -> None:
         """End the drain."""
         raise NotImplementedError
 
@@ -152,15 +157,15 @@ class TunnelService(Service):
         self._begin()
 
     def stopService(self) -> Any:
+        """As of IService.  The Deferred fires with an Outcome."""
         super().stopService()
-        again = [SignalWatch(self._reactor, number, self._cutNow) for number in STOP_SIGNALS]
-        for watch in again:
-            watch.start()
+        again = StopSignals(self._reactor, self.cutNow)
+        if self.heedsSignals:
+            again.start()
         stopped = self._drain(self.settings.closewait)
 
         def done(result: object) -> object:
-            for watch in again:
-                watch.stop()
+            again.stop()
             self.reports.stop()
             if self._trace is not None:
                 self._trace.close()
@@ -173,17 +178,18 @@ class TunnelService(Service):
 
     def reconfigure(self, settings: Settings) -> None:
         """Take over new settings, as far as the option table says that they take effect without a restart."""
-        if (settings.snmplog, settings.snmpperiod) != (self.settings.snmplog, self.settings.snmpperiod):
-            self.reports.stop()
-            self.reports = self._newReports(settings)
-            self.reports.start()
+        self.reports.change(settings.snmplog, settings.snmpperiod)
         self.settings = settings
         for conversation in self._conversations():
             conversation.session.setRate(settings.ratelimit)
 
+    def sample(self) -> Counters:
+        """The counters as they are now."""
+        countQueues(self.counters, self._conversations())
+        return self.counters
+
     def _open(self) -> None:
-        self.reports = self._newReports(self.settings)
-        self.reports.start()
+        self.reports.start(self.settings.snmplog, self.settings.snmpperiod)
         self._listen()
         self._listening = True
 
@@ -210,11 +216,6 @@ class TunnelService(Service):
         settings = self.settings
         return TransportContext(
             self._reactor, self.counters, self._randomBytes, settings.sockbuf, settings.dscp, self._shared
-        )
-
-    def _newReports(self, settings: Settings) -> Reports:
-        return Reports(
-            self._reactor, self.counters, self._conversations, settings.snmplog, settings.snmpperiod
         )
 
 
@@ -260,7 +261,7 @@ class ClientService(TunnelService):
         stopped = defer.maybeDeferred(self.port.stopListening) if self.port is not None else None
         return self.client.drain(seconds, self._relays).addCallback(lambda result: stopped)
 
-    def _cutNow(self) -> None:
+    def cutNow(self) -> None:
         self.client.cutNow()
 
     def _conversations(self) -> list[Conversation]:
@@ -268,7 +269,8 @@ class ClientService(TunnelService):
 
 
 class ServerService(TunnelService):
-    """Listens for KCP sessions on UDP ports and connects each of their streams to the target."""
+    """Listens for KCP sessions on UDP ports and connects each of their streams to the target, in this process alone,
+    whatever ``workers`` says."""
 
     name = "kcptun server"
     end = SERVER
@@ -277,27 +279,21 @@ class ServerService(TunnelService):
     def __init__(self, reactor: Any, settings: ServerSettings, randomBytes: Callable[[int], bytes] = os.urandom) -> None:
         super().__init__(reactor, settings, randomBytes)
         self._transport = self._newTransport(settings)
-        self._relays = ServerRelayFactory(self._target(settings), reactor, quiet=settings.quiet)
+        self._relays = ServerRelayFactory(targetOf(reactor, settings), reactor, quiet=settings.quiet)
         self.server = Server(settings, self._around(), self._traced(self._transport), self._relays)
 
     def check(self, settings: Settings) -> None:
         """See TunnelService: a relay target may not take its argument."""
         assert isinstance(settings, ServerSettings)
-        self._target(settings)
+        targetOf(self._reactor, settings)
 
     def reconfigure(self, settings: Settings) -> None:
         super().reconfigure(settings)
         self._relays.quiet = settings.quiet
-        self._relays.target = self._target(self.settings)
+        self._relays.target = targetOf(self._reactor, self.settings)
         if ITrafficMarking.providedBy(self._transport):
             self._transport.setDSCP(settings.dscp)
         self.server.reconfigure(self.settings)
-
-    def _target(self, settings: ServerSettings) -> IStreamClientEndpoint:
-        try:
-            return targetEndpoint(self._reactor, settings.target)
-        except ValueError as error:
-            raise ValueError(f"--target {settings.target}: {error}") from None
 
     def _newTransport(self, settings: ServerSettings) -> IDatagramTransport:
         listen = settings.listen
@@ -315,15 +311,22 @@ class ServerService(TunnelService):
     def _drain(self, seconds: float) -> defer.Deferred[Any]:
         return self.server.drain(seconds, self._relays)
 
-    def _cutNow(self) -> None:
+    def cutNow(self) -> None:
         self.server.cutNow()
 
     def _conversations(self) -> list[Conversation]:
         return self.server.conversations()
 
 
+def targetOf(reactor: Any, settings: ServerSettings) -> IStreamClientEndpoint:
+    """Where a server's streams go.  Raises ValueError, one line for the user, as does the next."""
+    try:
+        return targetEndpoint(reactor, settings.target)
+    except ValueError as error:
+        raise ValueError(f"--target {settings.target}: {error}") from None
+
+
 def _openTrace(path: str, clock: IReactorTime) -> Trace | None:
-    """Raises ValueError, one line for the user."""
     if not path:
         return None
     from kcpstack.testing.tracing import openTrace  # which takes its time, for something that few ask for
@@ -335,7 +338,5 @@ def _openTrace(path: str, clock: IReactorTime) -> Trace | None:
     _log.warn("Tracing to {path}: all data will be in it, in the clear (--trace)", path=path)
     return trace
 
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _log = Logger()

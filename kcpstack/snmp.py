@@ -2,7 +2,6 @@
 
 - ``printout`` is what ``kill -USR1`` puts into the log: all names that any kcp-go has, then ours.
 - ``SNMPLog`` appends to the file of ``--snmplog``, in the columns of the newest kcptun.
-- ``SignalWatch`` calls when a signal comes, in the reactor's own time.
 - ``Reports`` is all of this for one service.
 """
 
@@ -10,20 +9,24 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol, Union
 
-from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from kcpstack.counters import ALIASES, FORMER, OWN, SNMP, Counters
 from kcpstack.gotime import expand
+from kcpstack.signals import SignalWatch
 
-__all__ = ["Reports", "SNMPLog", "SignalWatch", "countQueues", "header", "localTime", "printout", "row"]
+__all__ = ["Reports", "SNMPLog", "Sample", "countQueues", "header", "localTime", "printout", "row"]
+
+# The counters as they are now: at once, or where others have to be asked for them, soon.
+Sample = Callable[[], Union[Counters, "Deferred[Counters]"]]
+
 
 class Queues(Protocol):
     """What ``countQueues`` wants of a conversation."""
@@ -65,8 +68,8 @@ class SNMPLog:
     """Appends a row to a file every ``period`` seconds, the first one after the first period.
 
     The file name behind the last slash of ``path`` is a Go time layout.  The file is opened for each row,
-    so it can be moved away at any time, and begins with a header where it was empty.  ``sample()`` returns
-    the counters as they are now, ``clock`` is an IReactorTime, ``wallClock()`` the time as a datetime.
+    so it can be moved away at any time, and begins with a header where it was empty.  ``sample`` is as above,
+    ``clock`` an IReactorTime, ``wallClock()`` the time as a datetime.
 
     An empty path, or a period of 0, means no log.  What cannot be written is lost: the log says why at the
     first, 10th, 100th... failure in a row, and when it works again."""
@@ -75,7 +78,7 @@ class SNMPLog:
         self,
         path: str,
         period: int,
-        sample: Callable[[], Counters],
+        sample: Sample,
         clock: IReactorTime,
         wallClock: Callable[[], datetime] = localTime,
     ) -> None:
@@ -84,7 +87,7 @@ class SNMPLog:
         self._sample = sample
         self._wallClock = wallClock
         self._failures = 0  # in a row
-        self._loop = LoopingCall(self._write)
+        self._loop = LoopingCall(lambda: _soon(self._sample).addCallback(self._write))
         self._loop.clock = clock
 
     def start(self) -> None:
@@ -95,12 +98,12 @@ class SNMPLog:
         if self._loop.running:
             self._loop.stop()
 
-    def _write(self) -> None:
+    def _write(self, counters: Counters) -> None:
         moment = self._wallClock()
         folder, slash, layout = self._path.rpartition("/")
         path = folder + slash + expand(layout, moment)
         try:
-            _append(path, row(self._sample(), int(moment.timestamp())))
+            _append(path, row(counters, int(moment.timestamp())))
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have
             self._failed(path, error)
         else:
@@ -131,57 +134,28 @@ def _append(path: str, line: str) -> None:
         os.close(descriptor)
 
 
-class SignalWatch:
-    """Calls ``received()`` in the reactor's turn after signal ``number`` has come, while it is started.
-
-    Nothing is installed where the system has no such signal (None), on a reactor that has no
-    ``callFromThread`` (a simulated one), or outside the main thread, where Python does not allow it."""
-
-    def __init__(self, reactor: Any, number: int | None, received: Callable[[], None]) -> None:
-        self._reactor = reactor
-        self._number = number
-        self._received = received
-        self._previous: Any = None
-        self._installed: Any = None
-
-    def start(self) -> None:
-        inMainThread = threading.current_thread() is threading.main_thread()
-        if self._number is None or not inMainThread or not IReactorFromThreads.providedBy(self._reactor):
-            return
-        self._installed = self._signalled
-        self._previous = signal.signal(self._number, self._installed)
-
-    def stop(self) -> None:
-        """Put back what was there before, unless somebody has put another one there since."""
-        if self._number is not None and self._installed is not None:
-            if signal.getsignal(self._number) is self._installed:
-                signal.signal(self._number, self._previous)
-            self._installed = None
-
-    def _signalled(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self._received)
-
-
 class Reports:
-    """What one client or server tells of its ``counters``, between ``start`` and ``stop``: the line on
-    PRINT_SIGNAL, and the log in ``path`` every ``period`` seconds.  ``conversations()`` returns those of now."""
+    """What one client or server tells of its counters (``sample``, as above), between ``start`` and ``stop``: the line
+    on PRINT_SIGNAL, where this ``heedsSignals``, and the log in ``path`` every ``period`` seconds."""
 
-    def __init__(
-        self,
-        reactor: IReactorTime,
-        counters: Counters,
-        conversations: Callable[[], Iterable[Queues]],
-        path: str,
-        period: int,
-    ) -> None:
-        self._counters = counters
-        self._conversations = conversations
-        self._csv = SNMPLog(path, period, self._sample, reactor)
-        self._watch = SignalWatch(reactor, PRINT_SIGNAL, self.print)
+    def __init__(self, reactor: IReactorTime, sample: Sample, heedsSignals: bool = True) -> None:
+        self._reactor = reactor
+        self._sample = sample
+        self._csv = SNMPLog("", 0, sample, reactor)
+        self._given = ("", 0)
+        self._watch = SignalWatch(reactor, PRINT_SIGNAL if heedsSignals else None, self.print)
 
-    def start(self) -> None:
-        self._csv.start()
+    def start(self, path: str, period: int) -> None:
         self._watch.start()
+        self.change(path, period)
+
+    def change(self, path: str, period: int) -> None:
+        """Go on with another log, if it is another; its first row is written after a period of its own."""
+        if (path, period) != self._given:
+            self._given = (path, period)
+            self._csv.stop()
+            self._csv = SNMPLog(path, period, self._sample, self._reactor)
+            self._csv.start()
 
     def stop(self) -> None:
         self._csv.stop()
@@ -189,11 +163,16 @@ class Reports:
 
     def print(self) -> None:
         """Put all counters into the log, in one line."""
-        _log.info("{counters}", counters=printout(self._sample()))
+        _soon(self._sample).addCallback(_print)
 
-    def _sample(self) -> Counters:
-        countQueues(self._counters, self._conversations())
-        return self._counters
+
+def _soon(sample: Sample) -> Deferred[Counters]:
+    answer = sample()
+    return answer if isinstance(answer, Deferred) else succeed(answer)
+
+
+def _print(counters: Counters) -> None:
+    _log.info("{counters}", counters=printout(counters))
 
 
 PRINT_SIGNAL: int | None = getattr(signal, "SIGUSR1", None)  # Windows has none

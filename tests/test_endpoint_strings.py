@@ -10,7 +10,7 @@ from kcpstack.endpointoptions import OWN, keywordsOf
 from kcpstack.endpoints import KCPClientEndpoint, KCPServerEndpoint
 from kcpstack.endpointstrings import ClientParser, ServerParser
 from kcpstack.options import Address, ClientSettings, Option, ServerSettings, optionsOf
-from kcpstack.options.table import ADDRESSES, CLIENT, CONFIGURATION, MESSAGES, SERVER
+from kcpstack.options.table import ADDRESSES, CLIENT, CONFIGURATION, MESSAGES, PROCESSES, SERVER
 from kcpstack.options.values import YesOrNo
 
 ROLES = {CLIENT: "kcp:vps:29900", SERVER: "kcp:29900"}
@@ -199,6 +199,6 @@ def test_every_row_of_the_table_is_a_keyword_or_refused_with_a_reason() -> None:
         for option in optionsOf(role):
             if option in keywords:
                 continue
-            assert option.group in (ADDRESSES, CONFIGURATION, MESSAGES)
+            assert option.group in (ADDRESSES, CONFIGURATION, PROCESSES, MESSAGES)
             assert "no such keyword" not in refusal(role, f"{text}:{option.name}=1")
         assert not {option.name for option in keywords} & set(OWN[role])

@@ -16,7 +16,8 @@ from zope.interface import implementer
 from kcpstack.counters import ALIASES, DIFFERENCES, FORMER, OWN, SNMP, Counters
 from kcpstack.options import Address, ClientSettings, ServerSettings
 from kcpstack.service import ClientService, ServerService
-from kcpstack.snmp import SignalWatch, SNMPLog, countQueues, header, printout, row
+from kcpstack.signals import SignalWatch
+from kcpstack.snmp import SNMPLog, countQueues, header, printout, row
 
 # The first second of the log's clock, near midnight in its zone.
 START = datetime(2026, 3, 31, 23, 59, 0, tzinfo=timezone(timedelta(hours=2), "CEST"))

@@ -64,7 +64,10 @@ class UDPTransport:
     system allows); or ``peer``, a (host, port) with a numeric host, makes a socket connected to it, so that the
     kernel drops what strangers send.  ``buffers`` is asked for as the kernel's buffer, in bytes, each way.
     ``offload=False`` does without GSO and GRO.  ``dscp``, 0 to 63, marks what is sent.  ``shared`` is
-    given where several sockets have it in common."""
+    given where several sockets have it in common.
+
+    ``sock`` is a socket to listen on instead of opening one: of UDP, not blocking, bound already.  It is ours from then
+    on, and so to be closed."""
 
     overhead = 0
 
@@ -81,7 +84,9 @@ class UDPTransport:
         offload: bool = True,
         dscp: int = 0,
         shared: Shared | None = None,
+        sock: socket.socket | None = None,
     ) -> None:
+        self._given = sock
         self._reactor = reactor
         self._counters = counters
         self._host = host
@@ -104,7 +109,7 @@ class UDPTransport:
     def startListening(self, receiver: IDatagramReceiver) -> None:
         """Open the socket.  Raises CannotListenError."""
         try:
-            sock = openSocket(self._host, self._port, self._peer, self._buffers)
+            sock = self._given or openSocket(self._host, self._port, self._peer, self._buffers)
         except OSError as error:
             raise CannotListenError(self._host, self._port, error) from None
         self._use(sock)

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 from twisted.internet import defer
@@ -35,7 +37,7 @@ __all__ = ["UDPRange"]
 class UDPRange:
     """UDP sockets on ``reactor`` at ``host`` and each of ``ports`` (a range of numbers from 1 on).
 
-    The other arguments are UDPTransport's; ``buffers`` is for each socket.  All sockets share one read
+    ``sockets`` are given where they are open already, one for each of ``ports``, as UDPTransport takes them.  The other arguments are UDPTransport's; ``buffers`` is for each socket.  All sockets share one read
     buffer, so a thousand of them cost a thousand file descriptors and little else."""
 
     overhead = 0
@@ -49,14 +51,15 @@ class UDPRange:
         buffers: int = 0,
         offload: bool = True,
         dscp: int = 0,
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
         shared = Shared(reactor)
         self._host = host
         self._sockets = {
             port: UDPTransport(
-                reactor, counters, host, port, buffers=buffers, offload=offload, dscp=dscp, shared=shared
+                reactor, counters, host, port, buffers=buffers, offload=offload, dscp=dscp, shared=shared, sock=sock
             )
-            for port in ports
+            for port, sock in zip(ports, sockets or repeat(None))
         }
 
     def startListening(self, receiver: IDatagramReceiver) -> None:

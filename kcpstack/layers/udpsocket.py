@@ -16,10 +16,12 @@ from kcpstack.addresses import shown
 __all__ = ["SocketErrors", "markTraffic", "openSocket"]
 
 
-def openSocket(host: str, port: int, peer: tuple[str, int] | None, buffers: int) -> socket.socket:
+def openSocket(
+    host: str, port: int, peer: tuple[str, int] | None, buffers: int, shared: bool = False
+) -> socket.socket:
     """A non-blocking socket bound to ``host`` and ``port`` ("" is every address, both families where
     the system allows), or connected to ``peer``, with kernel buffers of ``buffers`` bytes each way (0: the
-    system's).  Raises OSError."""
+    system's).  ``shared``: more of this user's sockets may have the port, if they were opened so too.  Raises OSError."""
     name = peer[0] if peer is not None else host
     family = socket.AF_INET6 if ":" in name or (not name and socket.has_dualstack_ipv6()) else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -27,6 +29,8 @@ def openSocket(host: str, port: int, peer: tuple[str, int] | None, buffers: int)
         sock.setblocking(False)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if not name else 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if buffers:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)

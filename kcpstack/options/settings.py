@@ -129,6 +129,12 @@ class ServerSettings(Settings):
     closewait: int = _default("closewait", SERVER)
     listen: Address = _default("listen", SERVER)  # noqa: RUF009 - an immutable value
     target: Target = _default("target", SERVER)  # noqa: RUF009 - an immutable value
+    workers: int = _default("workers", SERVER)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.workers > 1 and self.trace:
+            raise ValueError(f"--workers {self.workers}: give 1 with --trace, which is of one process")
 
 
 SETTINGS: dict[str, type[Settings]] = {CLIENT: ClientSettings, SERVER: ServerSettings}

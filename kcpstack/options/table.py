@@ -116,6 +116,7 @@ STREAMBUF_MIN = 4096  # below it a stream would be all window updates
 SECONDS_MAX = 31_536_000  # a year
 CLOSEWAIT_MAX = 86_400  # a day; whoever stops a process wants an end
 CONN_MAX = 65535  # kcptun counts them in 16 bits
+WORKERS_MAX = 128  # cores of a large machine; each worker takes some 40 MB and its sockets' buffers
 KEEPALIVE_MAX = 29  # smux ends a session that is silent for 30 seconds
 
 CONFIGURATION = "Configuration"
@@ -125,6 +126,7 @@ SESSIONS = "Sessions"
 SENDING = "Sending and sending again"
 FEC = "Forward error correction"
 STREAMS = "Streams"
+PROCESSES = "Processes"
 MESSAGES = "Messages"
 
 TABLE: tuple[Option, ...] = (
@@ -318,6 +320,13 @@ TABLE: tuple[Option, ...] = (
         STREAMS, reload=NOW,
         difference="kcptun waits so long after one direction of a stream has ended before it closes the other. We "
         "close each direction when it ends, and give this time at SIGTERM and SIGINT.",
+    ),
+    Option(
+        "workers", WholeNumber(1, WORKERS_MAX), 1,
+        "processes that share the load, as many as there are cores at most; it helps once one of them keeps a core "
+        "busy and there are several sessions (clients, or --conn of one): the system deals these by the client's "
+        "address and port, so that one session is never faster, and one whose address changes under way is lost",
+        PROCESSES, (SERVER,), reload=RESTART, kcptun=False,
     ),
     Option(
         "log", Text(optional=True), "", "write the log to this file; SIGHUP opens it anew",
