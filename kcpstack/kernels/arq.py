@@ -39,7 +39,7 @@ if not cython.compiled:
 
 __all__ = ["ARQ", "FLUSH_DATAGRAMS", "Tuning"]
 
-FLUSH_DATAGRAMS = 128  # some GSO sends; what a call costs is shared by so many, and the first waits 0.1 ms for the last
+FLUSH_DATAGRAMS = 92  # some GSO sends; what a call costs is shared by so many, and the first waits 0.1 ms for the last
 
 
 @dataclass(frozen=True)
