@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -10,13 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.error import CannotListenError, ProcessExitedAlready
 from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from kcpstack.closing import Outcome
+from kcpstack.listening import CannotBegin
 from kcpstack.options import ServerSettings
 from kcpstack.options.table import TABLE
 from kcpstack.workerlink import (
@@ -34,7 +36,7 @@ from kcpstack.workerlink import (
     asTexts,
 )
 
-__all__ = ["WorkerProcess"]
+__all__ = ["WorkerProcess", "checkPython"]
 
 
 class WorkerProcess(ProcessProtocol):
@@ -173,6 +175,15 @@ class _Pipes:
 
     def loseConnection(self) -> None:
         self._process.closeStdin()
+
+
+def checkPython(given: str) -> None:
+    """Raises CannotBegin of ``given``, an option with its value, where this user cannot run what runs us, as workers
+    are to: it may be in root's own directory."""
+    if not os.access(sys.executable, os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        error = CannotBegin(given, CannotListenError("", 0, OSError(errno.EACCES, os.strerror(errno.EACCES))))
+        error.remedy = f"install Python where this user can run it, as it must for each worker (not {sys.executable})"
+        raise error
 
 
 def _environment() -> dict[str, str]:

@@ -35,7 +35,7 @@ from kcpstack.snmp import Reports
 from kcpstack.supervisor import Supervisor
 from kcpstack.totals import Totals
 from kcpstack.workerlink import tooLong
-from kcpstack.workerprocess import WorkerProcess
+from kcpstack.workerprocess import WorkerProcess, checkPython
 
 __all__ = ["WorkersService", "together"]
 
@@ -43,17 +43,21 @@ Ended = Callable[[str], None]
 
 
 class WorkersService(Service):
-    """The parent of ``settings.workers`` workers.  Raises ValueError, one line for the user, where that cannot be.
+    """The parent of ``settings.workers`` workers, each of which ``begin`` starts, as WorkerProcess does.  Raises
+    ValueError, one line for the user, where that cannot be.
 
     It is to its surroundings what ServerService is: ``check``, ``reconfigure`` and closing are the same."""
 
     name = "kcptun server"
 
-    def __init__(self, reactor: Any, settings: ServerSettings) -> None:
+    def __init__(
+        self, reactor: Any, settings: ServerSettings, begin: Callable[..., WorkerProcess] = WorkerProcess
+    ) -> None:
         self.settings = settings
         self.totals = Totals()
         self.reports = Reports(reactor, self.sample)
         self._reactor = reactor
+        self._beginWorker = begin
         self._sockets: Sequence[Sequence[socket.socket]] = ()  # by worker, once open
         self._supervisor = Supervisor(reactor, settings.workers, self._launch, self.totals.ended)
         self._lastResort: IDelayedCall | None = None  # while closing
@@ -67,7 +71,9 @@ class WorkersService(Service):
         self._open()
 
     def startService(self) -> None:
+        """As of IService.  Raises CannotListenError where the user whom twistd has made us by now cannot run Python."""
         super().startService()
+        checkPython(f"--workers {self.settings.workers}")
         if not self._sockets:
             self._open()
         self._supervisor.start()
@@ -149,7 +155,7 @@ class WorkersService(Service):
         )
 
     def _launch(self, number: int, ended: Ended) -> WorkerProcess:
-        return WorkerProcess(
+        return self._beginWorker(
             self._reactor,
             number,
             _forWorkers(self.settings),

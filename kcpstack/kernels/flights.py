@@ -116,8 +116,7 @@ class Flights:
             if flight:
                 segment = flight[0][1]
                 expires = segment.sent + self._roundTrip.timeoutAfter(timeouts)
-                if expires < due:
-                    due = expires
+                due = min(due, expires)
         return due if due < NEVER else None
 
     def takeLost(self, now: float, early: bool) -> Losses:

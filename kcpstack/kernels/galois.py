@@ -14,8 +14,13 @@ ever inverted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+
+try:
+    from kcpstack.kernels import native
+except ImportError:
+    native = None  # type: ignore[assignment]
 
 __all__ = ["EXP", "LOG", "PRODUCTS", "combine", "combineRows", "combineRowsPlain", "interpolation"]
 
@@ -98,8 +103,5 @@ def combineRowsPlain(rows: Sequence[bytes], shards: Sequence[bytes], length: int
     return [combine(weights, shards, length) for weights in rows]
 
 
-combineRows = combineRowsPlain
-try:
-    from kcpstack.kernels.native import combineRows  # type: ignore[no-redef]
-except ImportError:
-    pass
+combineRows: Callable[[Sequence[bytes], Sequence[bytes], int], list[bytes]]
+combineRows = combineRowsPlain if native is None else native.combineRows

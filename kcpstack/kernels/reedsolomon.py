@@ -35,8 +35,7 @@ class ReedSolomon:
         if len(shards) != self.dataShards:
             raise ValueError(f"{len(shards)} data shards instead of {self.dataShards}")
         length = max(map(len, shards))
-        parity: list[bytes] = combineRows(self._parityWeights, shards, length)
-        return parity
+        return combineRows(self._parityWeights, shards, length)
 
     def reconstruct(self, shards: dict[int, bytes]) -> dict[int, bytes]:
         """See IErasureCode.  Each rebuilt shard is as long as the longest that it is made of."""

@@ -28,7 +28,7 @@ cdef class FECEncoder:
     cdef Py_ssize_t _dataShards
     cdef public long long _next
     cdef public long long _modulus
-    cdef list _shards
+    cdef public list _shards
     cdef public object _latest
 
     @cython.locals(start=cython.Py_ssize_t, end=cython.Py_ssize_t)
@@ -39,10 +39,10 @@ cdef class FECDecoder:
     cdef object _counters
     cdef object _newCode
     cdef object _newest
-    cdef list _strays
+    cdef public list _strays
     cdef public Groups _groups
     cdef object _search
-    cdef object _held
+    cdef public object _held
     cdef object _since
 
     @cython.locals(seqid=cython.longlong, isParity=cython.bint, shard=bytes)

@@ -76,14 +76,13 @@ class SocketCalls:
         return position, reads, None
 
 
-_compiled: Any
 try:
-    from kcpstack.kernels.socketcalls import NativeCalls as _compiled
+    from kcpstack.kernels import socketcalls as compiled
 except ImportError:
-    _compiled = None
+    compiled = None  # type: ignore[assignment]
 
 
 def socketCalls(sock: Any) -> Calls:
     """The calls of ``sock``: what only behaves like a socket is called in Python."""
-    calls: Calls = _compiled(sock) if _compiled is not None and type(sock) is socket.socket else SocketCalls(sock)
+    calls: Calls = compiled.NativeCalls(sock) if compiled is not None and type(sock) is socket.socket else SocketCalls(sock)
     return calls

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
+from openarq import OpenARQ
+
 from kcpstack import server, stack
-from kcpstack.kernels.arq import ARQ
 from kcpstack.kernels.segment import MASK
 from kcpstack.layers.fec import FECEncoder
 from kcpstack.layers.fec_groups import modulus
@@ -30,7 +31,7 @@ def numbersBefore(left: int) -> Iterator[None]:
         return
     first = MASK + 1 - left
 
-    class LateARQ(ARQ):
+    class LateARQ(OpenARQ):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             self._una = self._nxt = self._remoteUna = self._arrived.nxt = first

@@ -62,7 +62,7 @@ BUGS = (
     Bug(
         "ARQ: keeps what it has delivered already",
         "kcpstack/kernels/reassembly.py",
-        "if sn < self.nxt or sn in self.early:",
+        "if sn < self.nxt or (self.early and sn in self.early):",
         "if sn in self.early:",
         ARQ_TESTS,
     ),

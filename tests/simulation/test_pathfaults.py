@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from badpaths import SECONDS, badPath
 from conversations import Ends
+from openarq import OpenARQ
 from tunnel import Tunnel
 from twisted.logger import Logger, formatEvent, globalLogPublisher
 
@@ -215,6 +216,7 @@ def test_a_session_that_nobody_watches_probes_nothing():
     ends = met(faults={"mtu": 1280}, mtu=1400)
     ends.client.session._pathCheck = None
     probed = []
+    assert isinstance(ends.client.arq, OpenARQ)
     ends.client.arq.probe = lambda: probed.append(True)
     ends.client.pour()
     ends.run(SOON)

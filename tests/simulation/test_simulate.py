@@ -12,11 +12,10 @@ import simulate
 import worldkinds
 from eventfulworld import EventfulWorld
 from leavingout import SINGLE, leaveOut, parts
+from openarq import OpenARQ
 from replay import main
 from world import World
 from worldkinds import played, shrunk, smallest
-
-from kcpstack.kernels.arq import ARQ
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,8 +82,8 @@ def test_whatIsNotThereCannotBeLeftOut():
 @pytest.fixture
 def anOpenWindow(monkeypatch):
     """Once something was lost, one segment more is sent than the windows allow."""
-    room = ARQ._sendRoom
-    monkeypatch.setattr(ARQ, "_sendRoom", lambda arq: room(arq) + (1 if arq._counters.RetransSegs else 0))
+    room = OpenARQ._sendRoom
+    monkeypatch.setattr(OpenARQ, "_sendRoom", lambda arq: room(arq) + (1 if arq._counters.RetransSegs else 0))
 
 
 def test_aPlantedBugIsFoundAndItsWorldBecomesSmall(anOpenWindow):
