@@ -5,6 +5,7 @@
 #   make simulate SEEDS=1000   so many random worlds, from seed FROM=0 on, in JOBS=2 processes
 #   make docs    the documentation, in docs/_build/html
 #   make fuzz    a coverage-guided fuzzer on TARGET (all), SECONDS (60) for each
+#   make bench   tunnels beside Go's kcptun, measured: CASES (all), ROUNDS (5), SECONDS (4) for each run
 #   make lint    ruff and mypy
 #   make clean   back to what git has
 
@@ -14,7 +15,7 @@ TARGET = all
 SECONDS = 60
 python = .venv/bin/python
 
-.PHONY: help demo test simulate docs fuzz lint clean
+.PHONY: help demo test simulate docs fuzz bench lint clean
 .SILENT:
 
 help:
@@ -42,6 +43,13 @@ docs:
 fuzz:
 	tools/environment.sh fuzz
 	$(python) -m fuzz.run $(TARGET) --seconds $(SECONDS)
+
+bench: SECONDS = 4
+bench:
+	tools/environment.sh
+	tools/go-peer.sh
+	tools/system-package.sh nftables ethtool iproute2
+	$(python) -m benchmarks.bench_tunnel --cases $(or $(CASES),all) --rounds $(or $(ROUNDS),5) --seconds $(SECONDS) $(if $(JSON),--json $(JSON))
 
 lint:
 	tools/environment.sh lint
