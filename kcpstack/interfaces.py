@@ -305,7 +305,7 @@ class IARQ(Interface):
         """Take bytes received in order and not yet read, as a list of bytes: whole segments, until
         they are ``most`` bytes or more; empty where there are none."""
 
-    def flush(now: float, batch: Batch, most: int = 64) -> bool:
+    def flush(now: float, batch: Batch, most: int = 88) -> bool:
         """Append to ``batch`` (outbound) datagrams that should leave now: about ``most`` (from 1), and in any
         case a bounded number.  Returns True where there is more to append."""
 

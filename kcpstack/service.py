@@ -319,7 +319,7 @@ class ServerService(TunnelService):
 
 
 def targetOf(reactor: Any, settings: ServerSettings) -> IStreamClientEndpoint:
-    """Where a server's streams go.  Raises ValueError, one line for the user, as does the next."""
+    """Where a server's streams go.  Raises ValueError, one line for the user."""
     try:
         return targetEndpoint(reactor, settings.target)
     except ValueError as error:
@@ -327,6 +327,7 @@ def targetOf(reactor: Any, settings: ServerSettings) -> IStreamClientEndpoint:
 
 
 def _openTrace(path: str, clock: IReactorTime) -> Trace | None:
+    """Raises ValueError, one line for the user."""
     if not path:
         return None
     from kcpstack.testing.tracing import openTrace  # which takes its time, for something that few ask for

@@ -39,7 +39,9 @@ if not cython.compiled:
 
 __all__ = ["ARQ", "FLUSH_DATAGRAMS", "Tuning"]
 
-FLUSH_DATAGRAMS = 92  # some GSO sends; what a call costs is shared by so many, and the first waits 0.1 ms for the last
+# About two GSO sends, which share what a call costs.  Fewer than fill what the layer above keeps waiting (kcp.HIGH_WATER), at
+# any mtu: a flush that takes all there is ends in a short segment, though more is to come.
+FLUSH_DATAGRAMS = 88
 
 
 @dataclass(frozen=True)

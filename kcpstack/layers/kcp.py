@@ -365,7 +365,7 @@ class KCPSession:
         self.loseConnection()
 
 
-HIGH_WATER = 128 * 1024  # bytes unsent; two full flushes, so that the window never runs dry in a turn
+HIGH_WATER = 128 * 1024  # bytes unsent; more than a full flush, so that none ends short while there is more to come
 HIGH_WATER_MIN = 8 * 1024  # bytes unsent; one frame of a multiplexer
 HIGH_WATER_SECONDS = 0.1  # of a pacer's rate; what is urgent above us waits no longer behind what is here
 DELIVERY = 64 * 1024  # bytes handed up at once: compressed, they may be twenty times as many above

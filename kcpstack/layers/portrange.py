@@ -37,8 +37,8 @@ __all__ = ["UDPRange"]
 class UDPRange:
     """UDP sockets on ``reactor`` at ``host`` and each of ``ports`` (a range of numbers from 1 on).
 
-    ``sockets`` are given where they are open already, one for each of ``ports``, as UDPTransport takes them.  The other arguments are UDPTransport's; ``buffers`` is for each socket.  All sockets share one read
-    buffer, so a thousand of them cost a thousand file descriptors and little else."""
+    ``sockets`` are given where they are open already, one for each of ``ports``, as UDPTransport takes them.  The other
+    arguments are UDPTransport's; ``buffers`` is for each socket.  All sockets share one read buffer, so a thousand of them cost a thousand file descriptors and little else."""
 
     overhead = 0
 

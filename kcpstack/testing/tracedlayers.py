@@ -240,7 +240,7 @@ class _TracedARQ(_Placed, proxyForInterface(IARQ)):  # type: ignore[misc]
         _showArrived(self._place, batch, comment="rebuilt by FEC" if recovered else "")
         self.original.datagramsReceived(batch, now, recovered)
 
-    def flush(self, now: float, batch: Batch, most: int = 64) -> bool:
+    def flush(self, now: float, batch: Batch, most: int = 88) -> bool:
         there = len(batch)
         more: bool = self.original.flush(now, batch, most)
         for start, end in zip(batch.starts[there:], batch.ends[there:]):
