@@ -5,6 +5,8 @@
 ``make bench`` runs all.  A source process sends over TCP through client and server to a sink process that checks every byte
 (flows.py); all four share the processors of this machine.  In each round of a case both candidates run once, for
 SECONDS each after a start of half a second; figures are medians over the rounds, with the least and the most.
+Wrong bytes from a tunnel with one of ours in it end the program, with status 1.  Of Go's own that is said, and the run made
+again: Debian's loses the beginning of a stream now and then where many open at once.
 CPU is what client and server used for each gigabyte that arrived (all threads); memory the most that each ever had.
 
 Cases with loss run in a network namespace, where the firewall drops datagrams at random, one by one: segmentation is left to
@@ -27,9 +29,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import CASES, Case, cipherCases
-from benchmarks.tunnels import CHECKOUT, GO, Child, Tunnel, freePort
+from benchmarks.tunnels import CHECKOUT, GO, Child, Tunnel, WrongData, freePort
 
 WARMUP = 0.5  # s
+TRIES = 5  # runs of Go that end with wrong bytes, one after the other
 FLOWS = str(CHECKOUT / "benchmarks" / "flows.py")
 INSIDE = "KCPSTACK_BENCH_INSIDE"  # the namespace
 
@@ -86,8 +89,20 @@ def compared(case: Case, rounds: int, seconds: float) -> dict[str, Any]:
     go: list[Figures] = []
     for _ in range(rounds):
         ours.append(measured(case, *case.ends, seconds))
-        go.append(measured(case, GO, GO, seconds))
+        go.append(baseline(case, seconds))
     return {"ours": ours, "go": go}
+
+
+def baseline(case: Case, seconds: float) -> Figures:
+    """A run of Go's own, again where it delivers what nobody sent.  Raises WrongData where it does so each time."""
+    for left in reversed(range(TRIES)):
+        try:
+            return measured(case, GO, GO, seconds)
+        except WrongData as wrong:
+            print(f"{case.name}: Go's kcptun: {wrong}", file=sys.stderr)
+            if not left:
+                raise
+    raise AssertionError("TRIES is above 0")
 
 
 def measured(case: Case, client: str, server: str, seconds: float) -> Figures:

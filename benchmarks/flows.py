@@ -22,7 +22,7 @@ import time
 
 PERIOD = 1_048_573  # bytes; a prime, so that no block of anybody's begins alike twice
 CHUNK = 1 << 18  # bytes offered to the kernel at once
-WRONG = 3  # exit status
+WRONG = 3  # exit status; tunnels.py knows it
 
 
 def pattern(text: bool) -> bytes:
@@ -58,7 +58,14 @@ class Flow:
         count = self.sock.recv_into(bench.incoming)
         expected = bench.expected + self._received % PERIOD
         if bench.compare(bench.arrived, ctypes.c_void_p(expected), ctypes.c_size_t(count)):
-            print(f"wrong data after {self._received} bytes", file=sys.stderr, flush=True)
+            got, wanted = bytes(bench.incoming[:16]), bytes(bench.outgoing[self._received % PERIOD :][:16])
+            where = bench.outgoing.obj.find(bytes(bench.incoming[: min(count, 64)]))
+            print(
+                f"wrong data: {count} bytes after {self._received} begin with {got.hex()}, not {wanted.hex()}; in the pattern "
+                f"they are at {where}",
+                file=sys.stderr,
+                flush=True,
+            )
             os._exit(WRONG)
         self._received += count
         bench.received += count

@@ -13,12 +13,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["CHECKOUT", "GO", "OURS", "PURE", "Child", "Tunnel", "freePort"]
+__all__ = ["CHECKOUT", "GO", "OURS", "PURE", "WRONG", "Child", "Tunnel", "WrongData", "freePort"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 GO, OURS, PURE = "go", "ours", "interpreted"
 START = 20.0  # s until a process must listen
 TICKS = os.sysconf("SC_CLK_TCK")
+WRONG = 3  # exit status of flows.py
+
+
+class WrongData(Exception):
+    """What arrived is not what was sent."""
 
 
 def freePort(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
@@ -57,14 +62,17 @@ class Child:
         return 0.0
 
     def ask(self) -> tuple[int, float]:
-        """Bytes received so far, and when: of a process of flows.py.  Raises RuntimeError where it has died."""
+        """Bytes received so far, and when: of a process of flows.py.  Raises WrongData where that is why it has died, and
+        RuntimeError where it is not."""
         assert self.process.stdin is not None and self.process.stdout is not None
         try:
             self.process.stdin.write(b"\n")
             self.process.stdin.flush()
             count, moment = self.process.stdout.readline().split()
         except (OSError, ValueError):
-            raise RuntimeError(f"{self} died: {self.said()}") from None
+            self.process.wait(1)
+            kind = WrongData if self.process.returncode == WRONG else RuntimeError
+            raise kind(f"{' '.join(self.command)} died: {self.said()}") from None
         return int(count), float(moment)
 
     def said(self) -> str:
